@@ -1,0 +1,42 @@
+# Two commands do all: `make demo` and `make test`. Both make .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check slow-test wheel-check clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ #/' | column -t -s '#'
+
+setup: $(STAMP)  ## .venv with everything pinned in constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,sam,decord]'
+	@touch $@
+
+demo: setup  ## render a film, caption it, and say where the results lie
+	$(BIN)/streamer demo -o out/demo
+
+check: setup  ## ruff, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+
+test: check  ## all checks and the test suite
+	$(BIN)/python -m pytest
+
+slow-test: setup  ## what takes too long for `make test`
+	$(BIN)/python -m pytest -m slow
+
+wheel-check: setup  ## build the wheel, install it into an empty environment, run it
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps -w build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --quiet -c constraints.txt build/wheel/*.whl
+	cd build/wheel && venv/bin/streamer --help && venv/bin/streamer doctor
+
+clean:  ## remove what the other targets made
+	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The models: torch only; knows no thread, no cluster and no video."""

@@ -1,0 +1,84 @@
+"""What lies behind the objects, and light, blur and noise over the whole picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+
+def backdrop(rng: np.random.Generator, height_px: int, width_px: int, clutter: float) -> Image:
+    """A background, HxWx3 float32 in 0..255; `clutter` 0..1 raises its contrast and detail."""
+    y = np.linspace(0, 1, height_px, dtype=np.float32)[:, None, None]
+    top, bottom = _muted(rng), _muted(rng)
+    image = np.broadcast_to(top + (bottom - top) * y, (height_px, width_px, 3)).copy()
+    if rng.random() < 0.5:  # sky and ground
+        line = int(height_px * rng.uniform(0.3, 0.7))
+        image[line:] = _muted(rng) * (0.85 + 0.3 * y[line:])
+    kind = rng.random()
+    strength = 8 + 34 * clutter
+    for octave in range(4):
+        side = 3 * 2**octave
+        weight = strength * rng.uniform(0.3, 1) / (1 + 0.6 * octave)
+        image += weight * _noise(rng, side, height_px, width_px, coloured=kind < 0.6)
+    if clutter > 0.3 and rng.random() < 0.35:
+        image += strength * 0.6 * _stripes(rng, height_px, width_px)
+    if clutter > 0.3 and rng.random() < 0.4:
+        image = _patches(rng, image, clutter)
+    return np.asarray(np.clip(image, 0, 255), np.float32)
+
+
+def _muted(rng: np.random.Generator) -> Image:
+    grey = rng.uniform(45, 220)
+    return np.asarray(np.clip(grey + rng.normal(0, 26, 3), 15, 245), np.float32)
+
+
+def _noise(rng: np.random.Generator, side: int, height: int, width: int, *, coloured: bool) -> Image:
+    grid = rng.normal(0, 0.6, (side, side * 2, 3 if coloured else 1)).astype(np.float32)
+    wide = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(wide if coloured else wide.reshape(height, width, 1), np.float32)
+
+
+def _stripes(rng: np.random.Generator, height: int, width: int) -> Image:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    a, period = rng.uniform(0, np.pi), rng.uniform(10, 60)
+    return np.asarray(np.sin((x * np.cos(a) + y * np.sin(a)) * 6.283 / period)[..., None], np.float32)
+
+
+def _patches(rng: np.random.Generator, image: Image, clutter: float) -> Image:
+    """Flat patches with straight edges, as of walls, doors and fields."""
+    height, width = image.shape[:2]
+    for _ in range(int(rng.integers(2, 4 + int(6 * clutter)))):
+        centre = rng.uniform(0, 1, 2) * (width, height)
+        size = rng.uniform(0.05, 0.3) * width
+        n = int(rng.integers(3, 7))
+        angles = np.sort(rng.uniform(0, 6.283, n))
+        points = centre + size * np.stack([np.cos(angles), np.sin(angles)], 1)
+        layer = image.copy()
+        cv2.fillPoly(layer, [points.astype(np.int32)], tuple(float(v) for v in _muted(rng)))
+        image = cv2.addWeighted(image, 0.5, layer, 0.5, 0)
+    return image
+
+
+def light(rng: np.random.Generator, image: Image, strength: float) -> Image:
+    """A smooth gain over the picture and a mild colour cast."""
+    height, width = image.shape[:2]
+    corner = 1 + rng.uniform(-0.22, 0.22, (2, 2)).astype(np.float32) * strength
+    gain = cv2.resize(corner, (width, height), interpolation=cv2.INTER_LINEAR)
+    cast = 1 + rng.normal(0, 0.02 * strength, 3).astype(np.float32)
+    return np.asarray(image * gain[..., None] * cast, np.float32)
+
+
+def degrade(rng: np.random.Generator, image: Image, strength: float) -> NDArray[np.uint8]:
+    """Blur, noise and compression as a camera would leave them; HxWx3 uint8."""
+    if rng.random() < 0.5 * strength:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.4 + strength))
+    image = image + rng.normal(0, 1 + 7 * strength * rng.random(), image.shape).astype(np.float32)
+    out = np.clip(image, 0, 255).astype(np.uint8)
+    if rng.random() < 0.4 * strength:
+        quality = int(rng.integers(45, 90))
+        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return out

@@ -1,0 +1,120 @@
+"""Masks travel as COCO run-length codes, never as dense arrays.
+
+The coding is pycocotools' own (column-major runs, LEB128-like text), so files written here are
+read by every COCO tool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from streamer.geometry import BoxXYXY
+
+BoolMask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """A binary mask of `height_px` x `width_px` pixels as a COCO run-length code."""
+
+    height_px: int
+    width_px: int
+    counts: str
+
+    def __post_init__(self) -> None:
+        if self.height_px <= 0 or self.width_px <= 0:
+            raise ValueError(f"mask of {self.height_px}x{self.width_px} px has no pixels")
+        if not isinstance(self.counts, str):
+            raise TypeError("mask counts are the COCO run-length text (str)")
+
+    @classmethod
+    def encode(cls, dense: NDArray[Any]) -> Mask:
+        """Encode a dense mask.
+
+        Args:
+            dense: HxW, bool or 0/1 integers; anything non-zero is inside.
+
+        Raises:
+            ValueError: when the array is not two-dimensional or has no pixels.
+        """
+        if dense.ndim != 2 or dense.size == 0:
+            raise ValueError(f"a mask is a non-empty HxW array, not one of shape {dense.shape}")
+        code = coco.encode(np.asfortranarray(dense.astype(bool), dtype=np.uint8))
+        return cls(
+            height_px=int(dense.shape[0]),
+            width_px=int(dense.shape[1]),
+            counts=code["counts"].decode("ascii"),
+        )
+
+    def decode(self) -> BoolMask:
+        """The dense HxW bool mask."""
+        return np.asarray(coco.decode(self._coco())).astype(bool)
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height_px, self.width_px
+
+    @property
+    def area_px(self) -> int:
+        """Number of pixels inside, without decoding."""
+        return int(coco.area(self._coco()))
+
+    @property
+    def box_xyxy(self) -> BoxXYXY:
+        """Tight half-open box; (0, 0, 0, 0) for an empty mask."""
+        x, y, width, height = (int(v) for v in coco.toBbox(self._coco()))
+        return (x, y, x + width, y + height) if width and height else (0, 0, 0, 0)
+
+    def iou(self, other: Mask) -> float:
+        """Intersection over union in 0..1, without decoding.
+
+        Raises:
+            ValueError: when the two masks have different sizes.
+        """
+        if self.hw != other.hw:
+            raise ValueError(f"masks of {self.hw} and {other.hw} px cannot be compared")
+        return float(coco.iou([self._coco()], [other._coco()], [0])[0, 0])
+
+    def shift(self, dx_px: int, dy_px: int) -> Mask:
+        """Move the inside by whole pixels; what leaves the picture is lost."""
+        dense = self.decode()
+        moved = np.zeros_like(dense)
+        height, width = self.hw
+        x0, x1 = max(0, dx_px), min(width, width + dx_px)
+        y0, y1 = max(0, dy_px), min(height, height + dy_px)
+        if x0 < x1 and y0 < y1:
+            moved[y0:y1, x0:x1] = dense[y0 - dy_px : y1 - dy_px, x0 - dx_px : x1 - dx_px]
+        return Mask.encode(moved)
+
+    def crop(self, box_xyxy: BoxXYXY) -> Mask:
+        """The part inside a half-open box that lies within the picture.
+
+        Raises:
+            ValueError: when the box is empty or leaves the picture.
+        """
+        x0, y0, x1, y1 = box_xyxy
+        if not (0 <= x0 < x1 <= self.width_px and 0 <= y0 < y1 <= self.height_px):
+            raise ValueError(f"box {box_xyxy} is empty or leaves the mask of {self.hw} px")
+        return Mask.encode(self.decode()[y0:y1, x0:x1])
+
+    def to_json(self) -> dict[str, Any]:
+        """COCO's own JSON form: {"size": [height, width], "counts": "..."}."""
+        return {"size": [self.height_px, self.width_px], "counts": self.counts}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Mask:
+        """The inverse of `to_json`."""
+        height, width = data["size"]
+        return cls(height_px=int(height), width_px=int(width), counts=data["counts"])
+
+    def _coco(self) -> dict[str, Any]:
+        return {"size": [self.height_px, self.width_px], "counts": self.counts.encode("ascii")}
+
+    def __repr__(self) -> str:
+        return f"Mask({self.height_px}x{self.width_px}, {self.area_px} px)"

@@ -1,0 +1,239 @@
+"""What flows through a pipeline: frozen records that validate when they are made.
+
+Times are integer nanoseconds of media time. Every record that leaves the pipeline has an `id`
+that depends on nothing but its content's identity, so that a sink may write it twice and keep it
+once; and an `order_ns`, the media time of the frame that caused it, by which executors order
+what several steps send to one sink.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.geometry import BoxXYXY, Viewport
+from streamer.mask import Mask
+
+SCHEMA_VERSION = 1
+
+
+def record_id(*parts: object) -> str:
+    """16 hex digits that depend only on the parts."""
+    text = "\x1f".join(str(part) for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamInfo:
+    """What a source knows of a stream before its first frame; None where it does not."""
+
+    stream_id: str
+    uri: str
+    width_px: int
+    height_px: int
+    fps: float | None = None
+    duration_ns: int | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One picture of a stream.
+
+    `image` is HxWx3 uint8 RGB and must not be written to: steps share it.
+    """
+
+    stream_id: str
+    index: int
+    time_ns: int
+    image: NDArray[np.uint8]
+    viewport: Viewport
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(
+                f"frame {self.index} of {self.stream_id}: image must be HxWx3 uint8 RGB, "
+                f"got {self.image.shape} {self.image.dtype}"
+            )
+        if self.index < 0:
+            raise ValueError(f"frame index of {self.stream_id} is negative: {self.index}")
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels."""
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+    @property
+    def order_ns(self) -> int:
+        return self.time_ns
+
+    def __repr__(self) -> str:
+        height, width = self.hw
+        return (
+            f"Frame({self.stream_id!r}, index={self.index}, t={self.time_ns / 1e9:.3f} s, "
+            f"{height}x{width})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A mask with an identity through time; `score` in 0..1 says how sure the tracker is."""
+
+    mask: Mask
+    box_xyxy: BoxXYXY
+    score: float
+    track_id: int
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"region score {self.score} is outside 0..1")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrackedFrame:
+    """A frame with the regions that are visible in it, in the order of their track ids."""
+
+    frame: Frame
+    regions: tuple[Region, ...]
+
+    @property
+    def stream_id(self) -> str:
+        return self.frame.stream_id
+
+    @property
+    def order_ns(self) -> int:
+        return self.frame.time_ns
+
+
+Why = Literal["new", "changed", "better_view", "old", "asked"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaptionRequest:
+    """One image with all its regions that need words, so that the encoder runs once.
+
+    `why[i]` and `start_ns[i]` belong to `regions[i]`: the reason, and the media time from which
+    the words hold (the track's first frame for the first caption).
+    """
+
+    frame: Frame
+    regions: tuple[Region, ...]
+    why: tuple[Why, ...]
+    start_ns: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.regions or not len(self.regions) == len(self.why) == len(self.start_ns):
+            raise ValueError("a caption request needs regions, each with its reason and start")
+
+    @property
+    def stream_id(self) -> str:
+        return self.frame.stream_id
+
+    @property
+    def order_ns(self) -> int:
+        return self.frame.time_ns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """Words about a track over an interval of media time, with their evidence.
+
+    Emitted twice under one id: at once with `end_ns=None` (still holds), and again when it is
+    known until when it held. `detail` is the long form, "" where none was asked for.
+    `mean_logprob` is the mean natural-log probability of the tokens of `text` (<= 0).
+    """
+
+    stream_id: str
+    track_id: int
+    start_ns: int
+    end_ns: int | None
+    text: str
+    detail: str = ""
+    why: Why = "new"
+    frame_index: int
+    frame_time_ns: int
+    mask: Mask
+    mean_logprob: float
+    model: str
+    weights_hash: str
+
+    def __post_init__(self) -> None:
+        if self.end_ns is not None and self.end_ns < self.start_ns:
+            raise ValueError(f"caption of track {self.track_id} ends before it starts")
+
+    @property
+    def id(self) -> str:
+        return record_id("caption", self.stream_id, self.track_id, self.frame_time_ns)
+
+    @property
+    def order_ns(self) -> int:
+        return self.frame_time_ns
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form; see `streamer schema`."""
+        return {
+            "record": "caption",
+            "schema": SCHEMA_VERSION,
+            "id": self.id,
+            "stream_id": self.stream_id,
+            "track_id": self.track_id,
+            "start_ns": self.start_ns,
+            "end_ns": self.end_ns,
+            "text": self.text,
+            "detail": self.detail,
+            "why": self.why,
+            "frame_index": self.frame_index,
+            "frame_time_ns": self.frame_time_ns,
+            "mask": self.mask.to_json(),
+            "box_xyxy": list(self.mask.box_xyxy),
+            "mean_logprob": round(self.mean_logprob, 4),
+            "model": self.model,
+            "weights_hash": self.weights_hash,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened at a time: a cut, a track's start or end, a broken input.
+
+    Kinds emitted by the product itself: `cut`, `track_start`, `track_end` (data: start_ns,
+    end_ns, frames), `stream_end` (data: frames), `input_error` (data: reason).
+    """
+
+    stream_id: str
+    time_ns: int
+    kind: str
+    track_id: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.kind:
+            raise ValueError("an event needs a kind")
+
+    @property
+    def id(self) -> str:
+        return record_id("event", self.stream_id, self.time_ns, self.kind, self.track_id)
+
+    @property
+    def order_ns(self) -> int:
+        return self.time_ns
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form; see `streamer schema`."""
+        return {
+            "record": "event",
+            "schema": SCHEMA_VERSION,
+            "id": self.id,
+            "stream_id": self.stream_id,
+            "time_ns": self.time_ns,
+            "kind": self.kind,
+            "track_id": self.track_id,
+            "data": self.data,
+        }
+
+
+Record = Frame | TrackedFrame | CaptionRequest | Caption | Event

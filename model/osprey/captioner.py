@@ -110,9 +110,7 @@ class OspreyCaptioner:
         if ids.count(self.model.config.mask_token_id) != 1:
             raise ValueError(f"a prompt for single regions has one <mask>: {prompt!r}")
         head, middle = torch.tensor(ids[:at]), torch.tensor(ids[at + 1 : slot])
-        embeds = torch.cat(
-            [self.model.embed(head), features.image_ND, self.model.embed(middle)]
-        )
+        embeds = torch.cat([self.model.embed(head), features.image_ND, self.model.embed(middle)])
         return SharedPrefix(features, prefill(self.model.language, embeds[None]), tuple(ids[slot:]))
 
     @torch.inference_mode()

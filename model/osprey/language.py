@@ -127,9 +127,7 @@ def decode_greedy(
         own += embeds.shape[1]
         scores = language.lm_head(hidden).float().log_softmax(dim=-1)
         best, chosen = scores.max(dim=-1)
-        for row, logprob, token in zip(
-            rows.tolist(), best.tolist(), chosen.tolist(), strict=True
-        ):
+        for row, logprob, token in zip(rows.tolist(), best.tolist(), chosen.tolist(), strict=True):
             logprobs[row].append(logprob)
             if token != eos_token_id:
                 tokens[row].append(token)

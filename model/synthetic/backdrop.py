@@ -35,7 +35,9 @@ def _muted(rng: np.random.Generator) -> Image:
     return np.asarray(np.clip(grey + rng.normal(0, 26, 3), 15, 245), np.float32)
 
 
-def _noise(rng: np.random.Generator, side: int, height: int, width: int, *, coloured: bool) -> Image:
+def _noise(
+    rng: np.random.Generator, side: int, height: int, width: int, *, coloured: bool
+) -> Image:
     grid = rng.normal(0, 0.6, (side, side * 2, 3 if coloured else 1)).astype(np.float32)
     wide = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(wide if coloured else wide.reshape(height, width, 1), np.float32)
@@ -44,7 +46,9 @@ def _noise(rng: np.random.Generator, side: int, height: int, width: int, *, colo
 def _stripes(rng: np.random.Generator, height: int, width: int) -> Image:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     a, period = rng.uniform(0, np.pi), rng.uniform(10, 60)
-    return np.asarray(np.sin((x * np.cos(a) + y * np.sin(a)) * 6.283 / period)[..., None], np.float32)
+    return np.asarray(
+        np.sin((x * np.cos(a) + y * np.sin(a)) * 6.283 / period)[..., None], np.float32
+    )
 
 
 def _patches(rng: np.random.Generator, image: Image, clutter: float) -> Image:
@@ -75,7 +79,8 @@ def degrade(rng: np.random.Generator, image: Image, strength: float) -> NDArray[
     """Blur, noise and compression as a camera would leave them; HxWx3 uint8."""
     if rng.random() < 0.5 * strength:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.4 + strength))
-    image = image + rng.normal(0, 1 + 7 * strength * rng.random(), image.shape).astype(np.float32)
+    deviation = np.float32(1 + 7 * strength * rng.random())
+    image = image + deviation * rng.standard_normal(image.shape, dtype=np.float32)
     out = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.4 * strength:
         quality = int(rng.integers(45, 90))

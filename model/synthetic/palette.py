@@ -62,7 +62,7 @@ _TABLE = nearest_colour_index(
 
 def colour_counts(image_rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """How many pixels of a mask are nearest to each of COLOURS."""
-    r, g, b = (image_rgb[mask][:, i].astype(np.int32) >> 3 for i in range(3))
+    r, g, b = (image_rgb[mask].astype(np.int32) >> 3).T
     return np.bincount(_TABLE[(r << 10) | (g << 5) | b], minlength=len(COLOURS))
 
 

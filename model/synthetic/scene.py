@@ -96,8 +96,12 @@ def sample_scene(
         if min(sprite.alpha.shape) < 6:
             continue
         tilt = float(rng.normal(0, 7 * difficulty))
-        top = int(rng.integers(-sprite.alpha.shape[0] // 6, max(1, height_px - sprite.alpha.shape[0])))
-        left = int(rng.integers(-sprite.alpha.shape[1] // 6, max(1, width_px - sprite.alpha.shape[1])))
+        top = int(
+            rng.integers(-sprite.alpha.shape[0] // 6, max(1, height_px - sprite.alpha.shape[0]))
+        )
+        left = int(
+            rng.integers(-sprite.alpha.shape[1] // 6, max(1, width_px - sprite.alpha.shape[1]))
+        )
         if _crowded(owner, top, left, sprite.alpha.shape, 0.15 + 0.3 * difficulty):
             continue
         sprites.append(sprite)

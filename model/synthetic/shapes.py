@@ -183,7 +183,8 @@ def _bird(rng: Rng) -> Shape:
             _box("leg", "dark", 0.46, 0.78, 0.5, 1),
             _box("leg", "dark", 0.56, 0.78, 0.6, 1),
         ),
-        rng.uniform(1.15, 1.4), True,
+        rng.uniform(1.15, 1.4),
+        True,
     )
 
 

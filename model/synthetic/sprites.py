@@ -50,7 +50,9 @@ def draw_sprite(
     texture = "plain" if plain or rng.random() < 0.35 else str(rng.choice(TEXTURES[1:]))
     height = short_side_px if shape.aspect >= 1 else short_side_px / shape.aspect
     width = height * shape.aspect / squeeze
-    return _paint(rng, category, colour, texture, shape, max(6, round(height)), max(6, round(width)))
+    return _paint(
+        rng, category, colour, texture, shape, max(6, round(height)), max(6, round(width))
+    )
 
 
 def _paint(
@@ -62,42 +64,45 @@ def _paint(
     height: int,
     width: int,
 ) -> Sprite:
-    scale = _SUPERSAMPLING if max(height, width) < 200 else 2
+    scale = _SUPERSAMPLING if max(height, width) < 60 else 2
     hw = (height * scale, width * scale)
     base = sample_rgb(rng, colour)
-    canvas = np.zeros((*hw, 3), np.float32)
+    canvas = np.zeros((*hw, 3), np.uint8)
     index = np.zeros(hw, np.uint8)
     cover = np.zeros(hw, np.uint8)
     body = _textured(rng, texture, base, hw)
     names = PARTS.get(category, ())
-    tones = {tone: _tone(rng, tone, base) for tone in ("dark", "light", "glass", "wood", "skin", "leaf")}
+    tones = {
+        tone: _tone(rng, tone, base) for tone in ("dark", "light", "glass", "wood", "skin", "leaf")
+    }
     for layer in shape.layers:
         points = np.round(np.array(layer.points) * (hw[1] - 1, hw[0] - 1) * 16).astype(np.int32)
-        drawn = np.zeros(hw, np.uint8)
-        cv2.fillPoly(drawn, [points], 1, cv2.LINE_8, 4)
-        inside = drawn.astype(bool)
-        if layer.tone == "none":
-            cover[inside] = 0
-            continue
-        cover[inside] = 1
-        canvas[inside] = body[inside] if layer.tone == "body" else tones[layer.tone]
-        index[inside] = names.index(layer.part) + 1 if layer.part in names else 0
+        hole = layer.tone == "none"
+        cv2.fillPoly(cover, [points], 0 if hole else 255, cv2.LINE_8, 4)
+        part = names.index(layer.part) + 1 if layer.part in names else 0
+        cv2.fillPoly(index, [points], part, cv2.LINE_8, 4)
+        if layer.tone == "body":
+            drawn = np.zeros(hw, np.uint8)
+            cv2.fillPoly(drawn, [points], 1, cv2.LINE_8, 4)
+            cv2.copyTo(body, drawn, canvas)
+        else:
+            tone = (0.0, 0.0, 0.0) if hole else tuple(float(v) for v in tones[layer.tone])
+            cv2.fillPoly(canvas, [points], tone, cv2.LINE_8, 4)
     facing = ""
     if shape.faces and category != OBJECT:
         facing = "left" if rng.random() < 0.5 else "right"
     if facing == "left":
-        canvas, index, cover = canvas[:, ::-1], index[:, ::-1], cover[:, ::-1]
+        canvas, index, cover = (np.ascontiguousarray(a[:, ::-1]) for a in (canvas, index, cover))
     size = (width, height)
-    alpha = cv2.resize(cover.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    weighted = cv2.resize(canvas * cover[..., None], size, interpolation=cv2.INTER_AREA)
-    rgb = np.clip(weighted / np.maximum(alpha, 1e-3)[..., None], 0, 255).astype(np.uint8)
-    small = cv2.resize(np.ascontiguousarray(index), size, interpolation=cv2.INTER_NEAREST)
+    alpha = cv2.resize(cover, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    # outside is black, so the mean colour of the inside is the mean over the cover
+    mean = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
+    rgb = np.clip(mean / np.maximum(alpha, 1e-2)[..., None], 0, 255).astype(np.uint8)
+    small = cv2.resize(index, size, interpolation=cv2.INTER_NEAREST)
     return Sprite(category, colour, texture, facing, rgb, alpha, small, names)
 
 
-def _tone(
-    rng: np.random.Generator, tone: str, base: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _tone(rng: np.random.Generator, tone: str, base: NDArray[np.float32]) -> NDArray[np.float32]:
     rgb = {
         "dark": (35, 35, 40), "light": (235, 232, 222), "glass": (170, 205, 225),
         "wood": (115, 75, 45), "skin": (224, 172, 135), "leaf": (60, 130, 55),
@@ -110,9 +115,12 @@ def _tone(
 
 def _textured(
     rng: np.random.Generator, texture: str, base: NDArray[np.float32], hw: tuple[int, int]
-) -> NDArray[np.float32]:
+) -> NDArray[np.uint8]:
     """The body's paint: the base colour and a second tone of the same name."""
-    y, x = np.mgrid[0 : hw[0], 0 : hw[1]].astype(np.float32)
+    if texture == "plain":
+        return np.full((*hw, 3), base, np.uint8)
+    y = np.arange(hw[0], dtype=np.float32)[:, None]
+    x = np.arange(hw[1], dtype=np.float32)[None]
     period = max(6.0, rng.uniform(0.14, 0.3) * min(hw))
     if texture == "striped":
         a = rng.uniform(0, np.pi)
@@ -122,12 +130,10 @@ def _textured(
     elif texture == "checked":
         second = ((x // (period / 2)) + (y // (period / 2))) % 2 == 1
     elif texture == "gradient":
-        second = (y / hw[0]) * 0.9
-    elif texture == "noisy":
+        second = np.broadcast_to((y / hw[0]) * 0.9, hw)
+    else:
         coarse = rng.random((max(2, hw[0] // 6), max(2, hw[1] // 6))).astype(np.float32)
         second = cv2.resize(coarse, (hw[1], hw[0]), interpolation=cv2.INTER_CUBIC)
-    else:
-        second = np.zeros(hw)
     shift = 0.72 if base.mean() > 90 else 1.45
     weight = np.asarray(second, np.float32)[..., None]
-    return np.asarray(np.clip(base * (1 - weight + weight * shift), 0, 255), np.float32)
+    return np.clip(base * (1 + weight * (shift - 1)), 0, 255).astype(np.uint8)

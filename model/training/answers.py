@@ -67,12 +67,12 @@ def answers_loss(
 ) -> Tensor:
     """Next-token cross entropy of the answers, mean over their tokens."""
     with torch.no_grad():
-        features = model.vision_tower(pixels_BCHW)
-    image_BND = model.image_tokens(features)
+        levels = model.vision_tower(pixels_BCHW)
+    image_BND = model.image_tokens(levels)
     rows, labels, positions, segments = [], [], [], []
     for i, sample in enumerate(samples):
         masks = torch.from_numpy(np.stack([region.mask for region in sample.regions]))
-        mask_RD, position_RD = model.region_tokens(features, i, masks)
+        mask_RD, position_RD = model.mask_extractor(levels.of_image(i), masks.to(model.device))
         turns = []
         for region in sample.regions:
             short = bool(rng.random() < 0.5)
@@ -89,15 +89,16 @@ def answers_loss(
     label_BT = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORE)
     position_BT = torch.nn.utils.rnn.pad_sequence(positions, batch_first=True)
     segment_BT = torch.nn.utils.rnn.pad_sequence(segments, batch_first=True, padding_value=-1)
-    hidden = model.decoder(
+    segment_BT, label_BT = segment_BT.to(embeds.device), label_BT.to(embeds.device)
+    hidden = model.language.model(
         inputs_embeds=embeds,
         attention_mask=_attention(segment_BT, embeds.dtype),
-        position_ids=position_BT,
+        position_ids=position_BT.to(embeds.device),
         use_cache=False,
     ).last_hidden_state
     wanted = torch.roll(label_BT, -1, dims=1)
     spoken = wanted != IGNORE
-    return F.cross_entropy(model.lm_head(hidden[spoken]), wanted[spoken])
+    return F.cross_entropy(model.language.lm_head(hidden[spoken]), wanted[spoken])
 
 
 def _row(
@@ -133,8 +134,8 @@ def _attention(segment_BT: Tensor, dtype: torch.dtype) -> Tensor:
     same = segment_BT[:, :, None] == segment_BT[:, None, :]
     to_prefix = (segment_BT == 0)[:, None, :] & (segment_BT >= 0)[:, :, None]
     length = segment_BT.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    causal = torch.ones(length, length, dtype=torch.bool, device=segment_BT.device).tril()
     allowed = (same | to_prefix) & causal
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill(
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
         ~allowed, torch.finfo(dtype).min
     )[:, None]

@@ -36,9 +36,7 @@ def measure(captioner: OspreyCaptioner, *, images: int, difficulty: float) -> di
     return {"images": images, "regions": len(hits["colour"]), **shares}
 
 
-def _judge(
-    captioner: OspreyCaptioner, sample: ImageSample, hits: dict[str, list[bool]]
-) -> None:
+def _judge(captioner: OspreyCaptioner, sample: ImageSample, hits: dict[str, list[bool]]) -> None:
     masks = np.stack([region.mask for region in sample.regions])
     shorts = captioner.caption(sample.image, masks, "demo_short")
     details = captioner.caption(sample.image, masks, "demo_detailed")

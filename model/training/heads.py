@@ -15,19 +15,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.training.samples import FACINGS, PLACES, SIZES, ImageSample, on_canvas
+from model.synthetic.captions import PLACES, SIZES
+from model.synthetic.palette import COLOURS
+from model.synthetic.shapes import CATEGORIES, PART_NAMES
+from model.synthetic.sprites import TEXTURES
+from model.training.samples import FACINGS, ImageSample, on_canvas
 
 
 @dataclass(frozen=True)
 class Labels:
     """The words of every head, in the order of its outputs."""
 
-    what: tuple[str, ...]
-    colour: tuple[str, ...]
-    texture: tuple[str, ...]
+    what: tuple[str, ...] = (*CATEGORIES, *PART_NAMES)
+    colour: tuple[str, ...] = COLOURS
+    texture: tuple[str, ...] = TEXTURES
     facing: tuple[str, ...] = FACINGS
-    place: tuple[str, ...] = tuple(PLACES)
-    size: tuple[str, ...] = tuple(SIZES)
+    place: tuple[str, ...] = PLACES
+    size: tuple[str, ...] = SIZES
 
 
 class AttributeHeads(nn.Module):

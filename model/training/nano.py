@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from model.synthetic.captions import vocabulary
 from model.training.answers import Questions, answers_loss
 from model.training.card import write_card
 from model.training.heads import AttributeHeads, Labels, accuracy, heads_loss, targets
-from model.training.samples import CATEGORIES, COLOURS, ImageSample, SceneStream, part_names
+from model.training.samples import ImageSample, SceneStream
 from model.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, words_of
 
 Report = Callable[[str], None]
@@ -45,6 +43,8 @@ class Recipe:
     heads_batch: int = 16
     heads_side_px: int = 256
     heads_lr: float = 2e-3
+    ramp_images: int = 10_000
+    layer_scale: float = 0.1
     answers_batch: int = 4
     answers_lr: float = 1.5e-3
     weight_decay: float = 0.05
@@ -58,8 +58,6 @@ def nano_config(vocab_size: int) -> OspreyConfig:
         extractor_width=128,
         position_width=128,
         mm_hidden_size=128,
-        mask_token_id=vocab_size,
-        pos_token_id=vocab_size + 1,
         language={
             "vocab_size": vocab_size,
             "hidden_size": 128,
@@ -92,17 +90,15 @@ def train(out: Path, *, seed: int, minutes: float, report: Report) -> None:
     prompts = [build_prompt(name) for name in ("demo_short", "demo_detailed")]
     tokenizer = build_tokenizer([*words_of(prompts), *vocabulary()])
     model = Osprey(nano_config(len(SPECIAL_TOKENS) + len(_words(tokenizer)))).to(device)
-    labels = Labels(
-        what=(*CATEGORIES, *part_names()),
-        colour=tuple(COLOURS),
-        texture=("plain", "striped", "dotted", "checked", "gradient", "noisy"),
-    )
+    for name, parameter in model.vision_tower.named_parameters():
+        if name.endswith("gamma"):  # the usual 1e-6 is for training a hundred times as long
+            nn.init.constant_(parameter, recipe.layer_scale)
     start = time.monotonic()
-    heads = AttributeHeads(labels, int(model.config.language["hidden_size"])).to(device)
+    heads = AttributeHeads(Labels(), model.config.hidden_size).to(device)
     heads_steps, scores = _train_heads(model, heads, recipe, device, report)
     answers_steps = _train_answers(model, Questions(tokenizer), recipe, device, report)
     trained_s = time.monotonic() - start
-    save_folder(model, model.config, tokenizer, out, dtype=torch.float16)
+    save_folder(model, tokenizer, out, dtype=torch.float16)
     write_card(
         out,
         {
@@ -138,16 +134,17 @@ def _train_heads(
     shares: dict[str, float] = {}
     step = 0
     clock = _Clock(recipe.minutes * 60 * recipe.heads_share)
-    for step, batch in enumerate(_batches(recipe, recipe.heads_side_px, recipe.heads_batch), 1):
+    batches = _batches(recipe, recipe.heads_side_px, recipe.heads_batch, recipe.ramp_images)
+    for step, batch in enumerate(batches, 1):
         done = clock.share()
         if done >= 1:
             break
         _set_lr(optimizer, recipe.heads_lr, done)
         wanted, grids = targets(heads.labels, batch, rng, grid)
-        features = model.vision_tower(_pixels(batch, device))
+        levels = model.vision_tower(_pixels(batch, device))
         mask_RD = torch.cat(
             [
-                model.mask_extractor.mask_tokens(features, i, _masks(sample, device))
+                model.mask_extractor.mask_tokens(levels.of_image(i), _masks(sample, device))
                 for i, sample in enumerate(batch)
             ]
         )
@@ -176,23 +173,26 @@ def _train_answers(
     clock = _Clock(recipe.minutes * 60 * (1 - recipe.heads_share))
     mean = None
     step = 0
-    for step, batch in enumerate(_batches(recipe, side, recipe.answers_batch), 1):
+    for step, batch in enumerate(_batches(recipe, side, recipe.answers_batch, ramp_images=0), 1):
         done = clock.share()
         if done >= 1:
             break
         _set_lr(optimizer, recipe.answers_lr, done)
         loss = answers_loss(model, questions, _pixels(batch, device), batch, rng)
         _step(optimizer, loss, parameters)
-        mean = float(loss) if mean is None else 0.95 * mean + 0.05 * float(loss)
+        spoken = float(loss.detach())
+        mean = spoken if mean is None else 0.95 * mean + 0.05 * spoken
         if step % 10 == 0:
             report(f"answers {done:4.0%}  step {step}  loss {mean:.3f}")
     model.eval()
     return step
 
 
-def _batches(recipe: Recipe, side_px: int, size: int) -> Iterator[list[ImageSample]]:
+def _batches(
+    recipe: Recipe, side_px: int, size: int, ramp_images: int
+) -> Iterator[list[ImageSample]]:
     loader = DataLoader(
-        SceneStream(recipe.seed, side_px, difficulty=1.0),
+        SceneStream(recipe.seed, side_px, ramp_images),
         batch_size=size,
         num_workers=1,
         collate_fn=list,

@@ -7,7 +7,8 @@ grid (112).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 import cv2
 import numpy as np
@@ -15,27 +16,18 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
-from model.synthetic.captions import (
-    CATEGORIES,
-    COLOURS,
-    PLACES,
-    SIZES,
-    detailed_caption,
-    part_caption,
-    short_caption,
-)
+from model.synthetic.captions import detailed_caption, part_caption, short_caption
 from model.synthetic.palette import dominant_colour
 from model.synthetic.scene import (
     Scene,
     SceneObject,
     negative_masks,
-    place_word,
     sample_scene,
-    size_word,
+    size_and_place,
 )
+from model.synthetic.shapes import OBJECT
 
 FACINGS = ("", "left", "right")
-OBJECT = "object"
 CANVAS_SIDE_PX = 512
 MIN_REGION_PX = 40
 
@@ -70,7 +62,7 @@ def object_region(obj: SceneObject) -> RegionSample:
         what=obj.category,
         colour=obj.colour,
         texture=obj.texture,
-        facing=obj.facing or "",
+        facing=obj.facing,
         short=short_caption(obj),
         detailed=detailed_caption(obj),
     )
@@ -78,20 +70,37 @@ def object_region(obj: SceneObject) -> RegionSample:
 
 def image_sample(rng: np.random.Generator, side_px: int, difficulty: float) -> ImageSample:
     """A scene as the model sees it: a 16:9 picture squeezed to a square of `side_px`."""
-    share = side_px / CANVAS_SIDE_PX
     scene = sample_scene(
         rng,
         side_px,
         side_px,
         difficulty=difficulty,
-        n_objects=int(rng.integers(4, 9)),
-        object_short_side_px=(14, int(110 + 60 * (share == 1))),
-        aspect=16 / 9,
+        n_objects=int(rng.integers(7, 14)),
+        short_side_px=(16, 110 if side_px < CANVAS_SIDE_PX else 170),
+        squeeze=16 / 9,
     )
-    regions = [object_region(obj) for obj in scene.objects if obj.mask.sum() >= MIN_REGION_PX]
+    regions = [
+        object_region(loosened(rng, obj))
+        for obj in scene.objects
+        if obj.mask.sum() >= MIN_REGION_PX
+    ]
     regions += _part_regions(rng, scene)[:2]
     regions += _negative_regions(rng, scene)
     return ImageSample(image=scene.image, regions=tuple(regions))
+
+
+def loosened(rng: np.random.Generator, obj: SceneObject) -> SceneObject:
+    """Half of the masks a little too wide, too narrow or rounded, as a tracker's are."""
+    if rng.random() < 0.5:
+        return obj
+    side = int(rng.integers(2, 2 + max(2, int(obj.mask.sum() ** 0.5 / 10))))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    how = (cv2.MORPH_DILATE, cv2.MORPH_ERODE, cv2.MORPH_OPEN, cv2.MORPH_CLOSE)
+    mask = cv2.morphologyEx(obj.mask.astype(np.uint8), how[int(rng.integers(4))], kernel) > 0
+    if mask.sum() < MIN_REGION_PX:
+        return obj
+    size, place = size_and_place(mask)
+    return replace(obj, mask=mask, size=size, place=place)
 
 
 def _part_regions(rng: np.random.Generator, scene: Scene) -> list[RegionSample]:
@@ -107,7 +116,13 @@ def _part_regions(rng: np.random.Generator, scene: Scene) -> list[RegionSample]:
         text = part_caption(name, colour, obj.category)
         regions.append(
             RegionSample(
-                mask=mask, what=name, colour=colour, texture="", facing="", short=text, detailed=text
+                mask=mask,
+                what=name,
+                colour=colour,
+                texture="",
+                facing="",
+                short=text,
+                detailed=text,
             )
         )
     return regions
@@ -115,7 +130,7 @@ def _part_regions(rng: np.random.Generator, scene: Scene) -> list[RegionSample]:
 
 def _negative_regions(rng: np.random.Generator, scene: Scene) -> list[RegionSample]:
     regions = []
-    for mask in negative_masks(rng, scene, int(rng.integers(0, 3))):
+    for mask in negative_masks(rng, scene, int(rng.integers(0, 4))):
         if mask.sum() < MIN_REGION_PX:
             continue
         obj = SceneObject.negative(scene.image, mask)
@@ -132,7 +147,7 @@ def on_canvas(
     the position branch sees the mask on a canvas of 512 px instead.
 
     Returns:
-        The GxG position grid, the place word and the size word on the canvas.
+        The GxG position grid of 0..1, the place word and the size word on the canvas.
     """
     side = max(CANVAS_SIDE_PX, *mask.shape)
     canvas = np.zeros((side, side), np.float32)
@@ -142,42 +157,35 @@ def on_canvas(
     )[:side, :side]
     if small.sum() < MIN_REGION_PX:
         small = mask.astype(np.float32)
+    rows, columns = (np.flatnonzero(small.any(axis)) for axis in (1, 0))
+    small = small[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     y = int(rng.integers(0, side - small.shape[0] + 1))
     x = int(rng.integers(0, side - small.shape[1] + 1))
     canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
-    inside = canvas > 0
+    size, place = size_and_place(canvas > 0)
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(canvas)[None, None], size=(grid, grid), mode="bilinear"
     )
-    return resized[0, 0].numpy(), place_word(inside), size_word(inside)
+    return resized[0, 0].numpy(), place, size
 
 
 class SceneStream(IterableDataset[ImageSample]):
-    """Endless image samples; worker and seed decide them all."""
+    """Endless image samples, harder and harder; worker and seed decide them all.
 
-    def __init__(self, seed: int, side_px: int, difficulty: float) -> None:
+    Args:
+        ramp: after how many images the hardest ones come.
+    """
+
+    def __init__(self, seed: int, side_px: int, ramp: int) -> None:
         self.seed = seed
         self.side_px = side_px
-        self.difficulty = difficulty
+        self.ramp = ramp
 
     def __iter__(self) -> Iterator[ImageSample]:
         info = get_worker_info()
         rng = np.random.default_rng([self.seed, self.side_px, info.id if info else 0])
-        while True:
-            sample = image_sample(rng, self.side_px, self.difficulty * float(rng.random()))
+        for i in count():
+            hardest = min(1.0, 0.25 + i / max(1, self.ramp))
+            sample = image_sample(rng, self.side_px, hardest * float(rng.random()))
             if sample.regions:
                 yield sample
-
-
-__all__ = [
-    "CATEGORIES",
-    "COLOURS",
-    "FACINGS",
-    "PLACES",
-    "SIZES",
-    "ImageSample",
-    "RegionSample",
-    "SceneStream",
-    "image_sample",
-    "on_canvas",
-]

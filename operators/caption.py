@@ -94,6 +94,7 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
                 text=text.text,
                 detail=detail,
                 why=why,
+                asked_ns=request.asked_ns,
                 frame_index=request.frame.index,
                 frame_time_ns=request.frame.time_ns,
                 mask=region.mask,

@@ -65,9 +65,7 @@ class Viewport:
             canvas_height_px=height_px,
         )
 
-    def to_canvas(
-        self, x_px: float, y_px: float, frame_hw: tuple[int, int]
-    ) -> tuple[float, float]:
+    def to_canvas(self, x_px: float, y_px: float, frame_hw: tuple[int, int]) -> tuple[float, float]:
         """Frame pixel -> canvas pixel, for a frame of `frame_hw` = (height, width) pixels."""
         height, width = frame_hw
         return (

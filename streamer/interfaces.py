@@ -56,7 +56,7 @@ class Source(ABC):
         then an Event of kind `input_error` with `data={"reason": ...}` says where and why.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - nothing to release is the common case
         """Release files and handles; called once, also after an error in `open`."""
 
 

@@ -117,10 +117,12 @@ class CaptionRequest:
     """One image with all its regions that need words, so that the encoder runs once.
 
     `why[i]` and `start_ns[i]` belong to `regions[i]`: the reason, and the media time from which
-    the words hold (the track's first frame for the first caption).
+    the words hold (the track's first frame for the first caption). `asked_ns` is the media time
+    at which the words were asked for; the frame may be an earlier one with a better view.
     """
 
     frame: Frame
+    asked_ns: int
     regions: tuple[Region, ...]
     why: tuple[Why, ...]
     start_ns: tuple[int, ...]
@@ -135,7 +137,7 @@ class CaptionRequest:
 
     @property
     def order_ns(self) -> int:
-        return self.frame.time_ns
+        return self.asked_ns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +146,7 @@ class Caption:
 
     Emitted twice under one id: at once with `end_ns=None` (still holds), and again when it is
     known until when it held. `detail` is the long form, "" where none was asked for.
+    The words were asked for at `asked_ns`, looking at the frame of `frame_time_ns`.
     `mean_logprob` is the mean natural-log probability of the tokens of `text` (<= 0).
     """
 
@@ -154,6 +157,7 @@ class Caption:
     text: str
     detail: str = ""
     why: Why = "new"
+    asked_ns: int
     frame_index: int
     frame_time_ns: int
     mask: Mask
@@ -167,11 +171,11 @@ class Caption:
 
     @property
     def id(self) -> str:
-        return record_id("caption", self.stream_id, self.track_id, self.frame_time_ns)
+        return record_id("caption", self.stream_id, self.track_id, self.asked_ns)
 
     @property
     def order_ns(self) -> int:
-        return self.frame_time_ns
+        return self.asked_ns
 
     def to_json(self) -> dict[str, Any]:
         """The published form; see `streamer schema`."""
@@ -186,6 +190,7 @@ class Caption:
             "text": self.text,
             "detail": self.detail,
             "why": self.why,
+            "asked_ns": self.asked_ns,
             "frame_index": self.frame_index,
             "frame_time_ns": self.frame_time_ns,
             "mask": self.mask.to_json(),

@@ -1,0 +1,276 @@
+"""Runs a graph in one process: a thread for each part, bounded queues between them.
+
+Decoding, tracking, captioning and writing overlap, because what they spend their time in (codecs,
+OpenCV, torch) releases the interpreter's lock. A full queue holds back whoever fills it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from streamer.errors import ContractError
+from streamer.executors.merge import Merge
+from streamer.executors.parcel import Aborted, Inbox, Parcel
+from streamer.executors.stage import Stage
+from streamer.interfaces import Sink, Source
+from streamer.pipeline import SOURCE, Output, Pipeline, Step
+from streamer.records import Frame
+from streamer.report import RunReport, StepReport, Tally
+
+
+def run_local(
+    pipeline: Pipeline,
+    *,
+    queue_size: int = 16,
+    tally: Tally | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Run a pipeline to the end of its source.
+
+    Args:
+        queue_size: how many inputs may wait before a part.
+        tally: counts to watch from outside while the run goes on.
+        stop: when set, reading ends, everything in flight is finished and written.
+
+    Raises:
+        StreamerError: from a part; what the sinks had been given is written and closed first.
+    """
+    return _Run(pipeline, queue_size, tally or Tally(), stop or threading.Event()).run()
+
+
+class _Run:
+    def __init__(
+        self, pipeline: Pipeline, queue_size: int, tally: Tally, stop: threading.Event
+    ) -> None:
+        self.pipeline = pipeline
+        self.tally = tally
+        self.stop = stop
+        self.failure: BaseException | None = None
+        self.source: Source = pipeline.make_source()
+        self.sinks: list[tuple[Output, Sink[Any]]] = [(o, o.make()) for o in pipeline.outputs]
+        self.crews = [_Crew(self, step, queue_size) for step in pipeline.steps]
+        self.boxes = [(output, sink, Inbox(queue_size)) for output, sink in self.sinks]
+        self._lock = threading.Lock()
+
+    def run(self) -> RunReport:
+        started_s = time.perf_counter()
+        opened: list[Sink[Any]] = []
+        try:
+            self.tally.streams = tuple(self.source.open())
+            for _, sink in self.sinks:
+                opened.append(sink)
+                sink.open(self.tally.streams)
+            ready_s, ended_s = self._work()
+        finally:
+            closers = [close for crew in self.crews for close in crew.closers()]
+            self._close_all([*closers, self.source.close, *(sink.close for sink in opened)])
+        if self.failure is not None:
+            raise self.failure
+        steps = {crew.step.name: crew.report() for crew in self.crews}
+        self.tally.dropped_frames = sum(lane.inbox.dropped for c in self.crews for lane in c.lanes)
+        return self.tally.report(
+            wall_s=ended_s - ready_s,
+            setup_s=ready_s - started_s,
+            stopped=self.stop.is_set(),
+            steps=steps,
+        )
+
+    def _work(self) -> tuple[float, float]:
+        """Run all threads; the moments at which everything was ready and everything done."""
+        ready = threading.Barrier(1 + sum(len(crew.stages) for crew in self.crews))
+        threads = [thread for crew in self.crews for thread in crew.threads(ready)]
+        for output, sink, inbox in self.boxes:
+            threads.append(self.thread(f"sink {output.name}", self._write, output, sink, inbox))
+        for thread in threads:
+            thread.start()
+        try:
+            ready.wait()
+        except threading.BrokenBarrierError:
+            self.abort()
+        ready_s = time.perf_counter()
+        reader = self.thread("source", self._read)
+        reader.start()
+        for thread in (reader, *threads):
+            while thread.is_alive():  # a plain join() would keep Ctrl-C waiting
+                thread.join(0.2)
+        return ready_s, time.perf_counter()
+
+    def thread(self, name: str, work: Callable[..., None], *args: object) -> threading.Thread:
+        """A thread whose failure ends the run."""
+
+        def guarded() -> None:
+            try:
+                work(*args)
+            except Aborted:
+                pass
+            except BaseException as error:
+                with self._lock:
+                    self.failure = self.failure or error
+                self.abort()
+
+        return threading.Thread(target=guarded, name=name, daemon=True)
+
+    def abort(self) -> None:
+        """Wake every thread that waits; nothing more is read or made."""
+        for crew in self.crews:
+            crew.abort()
+        for _, _, inbox in self.boxes:
+            inbox.abort()
+
+    def _read(self) -> None:
+        last_ns = {info.stream_id: 0 for info in self.tally.streams}
+        for record in self.source.read():
+            if self.stop.is_set():
+                break
+            if record.stream_id not in last_ns:
+                raise ContractError(
+                    f"the source gave a record of unknown stream {record.stream_id!r}"
+                )
+            if isinstance(record, Frame):
+                self.tally.frame(record.stream_id, record.time_ns)
+            last_ns[record.stream_id] = max(record.order_ns, last_ns[record.stream_id])
+            order_ns = last_ns[record.stream_id]
+            self.emit(Parcel(SOURCE, record.stream_id, order_ns, ((order_ns, record),)))
+        for stream_id, order_ns in last_ns.items():
+            self.emit(Parcel(SOURCE, stream_id, order_ns, (), end=True))
+
+    def emit(self, parcel: Parcel) -> None:
+        """Send a step's parcel to all its readers, each what it takes."""
+        self.tally.made([record for _, record in parcel.records])
+        live = parcel.sender == SOURCE and self.source.live
+        for crew in self.crews:
+            if parcel.sender in crew.step.inputs:
+                mine = parcel.holding(self.pipeline.carried(parcel.sender, crew.step))
+                crew.put(mine, drop_oldest=live)
+        for output, _, inbox in self.boxes:
+            if parcel.sender in output.inputs:
+                mine = parcel.holding(self.pipeline.carried(parcel.sender, output))
+                inbox.put(mine, drop_oldest=live)
+                self.tally.queued[output.name] = len(inbox)
+
+    def _write(self, output: Output, sink: Sink[Any], inbox: Inbox) -> None:
+        senders = sorted(output.inputs, key=self.pipeline.rank)
+        merge = Merge(senders) if sink.ordered else None
+        open_ends = len(senders) * len(self.tally.streams)
+        while open_ends:
+            _, (parcel,) = inbox.get()
+            open_ends -= parcel.end
+            for _, record in (merge.push(parcel) if merge else parcel).records:
+                sink.write(record)
+        sink.flush()
+
+    def _close_all(self, closers: list[Callable[[], None]]) -> None:
+        """Close everything, also when closing one fails; the first failure counts."""
+        for close in closers:
+            try:
+                close()
+            except Exception as error:
+                self.failure = self.failure or error
+
+
+class _Lane:
+    """A queue with its merge, and the turns in which what came through it goes on."""
+
+    def __init__(self, senders: list[str], queue_size: int) -> None:
+        self.inbox = Inbox(queue_size)
+        self.open_streams = 0
+        self._merge = Merge(senders)
+        self._taking = threading.Lock()
+        self._turns = threading.Condition()
+        self._turn = 0
+        self._aborted = False
+
+    def take(self, limit: int) -> tuple[int, list[Parcel]] | None:
+        """The next merged parcels with the number of their turn; None when all streams ended."""
+        with self._taking:
+            if not self.open_streams:
+                return None
+            number, parcels = self.inbox.get(limit)
+            merged = [self._merge.push(parcel) for parcel in parcels]
+            self.open_streams -= merged[-1].end
+            return number, merged
+
+    def in_turn(self, number: int, work: Callable[[], None]) -> None:
+        """Run `work` when all earlier numbers have had their turn."""
+        with self._turns:
+            while self._turn != number and not self._aborted:
+                self._turns.wait()
+        if self._aborted:
+            raise Aborted
+        work()
+        with self._turns:
+            self._turn += 1
+            self._turns.notify_all()
+
+    def abort(self) -> None:
+        self.inbox.abort()
+        with self._turns:
+            self._aborted = True
+            self._turns.notify_all()
+
+
+class _Crew:
+    """The workers of one step: one lane each when keyed, otherwise a pool on one lane."""
+
+    def __init__(self, run: _Run, step: Step, queue_size: int) -> None:
+        self.run = run
+        self.step = step
+        self.stages = [Stage(step) for _ in range(step.workers)]
+        senders = sorted(step.inputs, key=run.pipeline.rank)
+        lanes = step.workers if step.operator.keyed else 1
+        self.lanes = [_Lane(senders, queue_size) for _ in range(lanes)]
+        self._ready: threading.Barrier | None = None
+
+    def put(self, parcel: Parcel, *, drop_oldest: bool) -> None:
+        """Queue a parcel; those of one stream always go to the same lane."""
+        self._lane(parcel.stream_id).inbox.put(parcel, drop_oldest=drop_oldest)
+        self.run.tally.queued[self.step.name] = sum(len(lane.inbox) for lane in self.lanes)
+
+    def threads(self, ready: threading.Barrier) -> list[threading.Thread]:
+        """A thread for every worker; each waits at the barrier when it is set up."""
+        self._ready = ready
+        for info in self.run.tally.streams:
+            self._lane(info.stream_id).open_streams += 1
+        lanes = self.lanes * (len(self.stages) // len(self.lanes))
+        return [
+            self.run.thread(f"{self.step.name} {i}", self._work, stage, lane, ready)
+            for i, (stage, lane) in enumerate(zip(self.stages, lanes, strict=True))
+        ]
+
+    def report(self) -> StepReport:
+        return StepReport(
+            items_in=sum(stage.items_in for stage in self.stages),
+            items_out=sum(stage.items_out for stage in self.stages),
+            busy_s=round(sum(stage.busy_s for stage in self.stages), 3),
+        )
+
+    def abort(self) -> None:
+        if self._ready is not None:
+            self._ready.abort()
+        for lane in self.lanes:
+            lane.abort()
+
+    def closers(self) -> list[Callable[[], None]]:
+        return [stage.close for stage in self.stages]
+
+    def _lane(self, stream_id: str) -> _Lane:
+        return self.lanes[zlib.crc32(stream_id.encode()) % len(self.lanes)]
+
+    def _work(self, stage: Stage, lane: _Lane, ready: threading.Barrier) -> None:
+        stage.setup()
+        try:
+            ready.wait()
+        except threading.BrokenBarrierError:
+            return
+        while (taken := lane.take(stage.operator.batch_size)) is not None:
+            number, parcels = taken
+            made = stage.take(parcels)
+            lane.in_turn(number, lambda: self._emit(made))  # noqa: B023 - runs before the next turn
+
+    def _emit(self, parcels: list[Parcel]) -> None:
+        for parcel in parcels:
+            self.run.emit(parcel)

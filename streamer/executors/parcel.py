@@ -1,0 +1,100 @@
+"""What travels between the parts of a running graph, and the bounded box it waits in."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from threading import Condition
+
+from streamer.records import Event, Record
+
+Ordered = tuple[int, Record]
+"""A record with the media time (ns) by which it is ordered."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Everything that one input of a step gave rise to, often nothing.
+
+    `watermark_ns` promises that no later parcel of this stream from this sender holds a record
+    ordered before it. Empty parcels are sent too: a reader that merges several steps has to know
+    how far each has come, and since they take a place in the bounded box, no step can run ahead of
+    another by more than the boxes hold.
+    """
+
+    sender: str
+    stream_id: str
+    watermark_ns: int
+    records: tuple[Ordered, ...]
+    end: bool = False
+
+    def holding(self, types: tuple[type, ...]) -> Parcel:
+        """The same parcel with only the records of some types."""
+        return replace(self, records=tuple(r for r in self.records if isinstance(r[1], types)))
+
+
+class Aborted(Exception):  # noqa: N818 - not an error: somebody else's is reported
+    """Raised out of `put` and `get` when the run has failed elsewhere."""
+
+
+class Inbox:
+    """A bounded queue of parcels, read by one worker or a pool."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.dropped = 0
+        self._parcels: deque[Parcel] = deque()
+        self._changed = Condition()
+        self._aborted = False
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return len(self._parcels)
+
+    def put(self, parcel: Parcel, *, drop_oldest: bool = False) -> None:
+        """Wait for room; or, for live sources, make it by dropping the oldest frames.
+
+        Events and the end of a stream are never dropped.
+        """
+        with self._changed:
+            if drop_oldest and len(self._parcels) >= self.size:
+                self._drop_one()
+            while len(self._parcels) >= self.size and not self._aborted:
+                self._changed.wait()
+            if self._aborted:
+                raise Aborted
+            self._parcels.append(parcel)
+            self._changed.notify_all()
+
+    def get(self, limit: int = 1) -> tuple[int, list[Parcel]]:
+        """Wait for a parcel and take what is there, up to `limit` records and the next end.
+
+        Returns:
+            The number of this hand-out, counted from 0, and the parcels.
+        """
+        with self._changed:
+            while not self._parcels and not self._aborted:
+                self._changed.wait()
+            if self._aborted:
+                raise Aborted
+            taken = [self._parcels.popleft()]
+            room = limit - len(taken[0].records)
+            while self._parcels and not taken[-1].end and len(self._parcels[0].records) <= room - 1:
+                taken.append(self._parcels.popleft())
+                room -= max(1, len(taken[-1].records))
+            number, self._taken = self._taken, self._taken + 1
+            self._changed.notify_all()
+            return number, taken
+
+    def abort(self) -> None:
+        """Wake everybody who waits here with `Aborted`."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+
+    def _drop_one(self) -> None:
+        for i, parcel in enumerate(self._parcels):
+            if not parcel.end and not any(isinstance(r, Event) for _, r in parcel.records):
+                del self._parcels[i]
+                self.dropped += 1
+                return

@@ -1,0 +1,112 @@
+"""One operator at work: parcels in, parcels out. All executors run operators through this."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from streamer.errors import ContractError, StreamerError
+from streamer.executors.parcel import Ordered, Parcel
+from streamer.interfaces import Operator
+from streamer.pipeline import Step
+from streamer.records import Record
+
+
+class Stage:
+    """A worker's operator, and the order of what it makes."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.operator: Operator[Any, Any] = step.make()
+        self.items_in = 0
+        self.items_out = 0
+        self.busy_s = 0.0
+        self._floor_ns: dict[str, int] = {}
+
+    def setup(self) -> None:
+        """Load what the operator needs.
+
+        Raises:
+            StreamerError: as the operator raised it, or naming the step for anything else.
+        """
+        try:
+            self.operator.setup()
+        except StreamerError:
+            raise
+        except Exception as error:
+            raise _broken(self.step.name, "setup", error) from error
+
+    def take(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Work on merged parcels, in order; only the last one may end its stream.
+
+        Raises:
+            StreamerError: as the operator raised it, or naming the step for anything else.
+        """
+        start_s = time.perf_counter()
+        try:
+            outputs = self._process([item for parcel in parcels for item in parcel.records])
+            last = parcels[-1]
+            if last.end:
+                flushed = self.operator.flush(last.stream_id)
+                outputs += self._ordered(flushed, last.watermark_ns)
+        except StreamerError:
+            raise
+        except Exception as error:
+            raise _broken(self.step.name, "process", error) from error
+        finally:
+            self.busy_s += time.perf_counter() - start_s
+        self.items_out += len(outputs)
+        return self._packed(parcels, outputs)
+
+    def close(self) -> None:
+        """Give back what the operator holds."""
+        self.operator.close()
+
+    def _process(self, items: list[Ordered]) -> list[Ordered]:
+        outputs: list[Ordered] = []
+        size = max(1, self.operator.batch_size)
+        for i in range(0, len(items), size):
+            batch = items[i : i + size]
+            self.items_in += len(batch)
+            made = self.operator.process([record for _, record in batch])
+            outputs += self._ordered(made, batch[0][0])
+        return outputs
+
+    def _ordered(self, records: Sequence[Record], least_ns: int) -> list[Ordered]:
+        """Order times that never fall, so that what comes later in the step stays later."""
+        ordered = []
+        for record in records:
+            floor = max(self._floor_ns.get(record.stream_id, least_ns), least_ns)
+            self._floor_ns[record.stream_id] = max(floor, record.order_ns)
+            ordered.append((self._floor_ns[record.stream_id], record))
+        return ordered
+
+    def _packed(self, parcels: Sequence[Parcel], outputs: list[Ordered]) -> list[Parcel]:
+        """One parcel a stream, in the order in which the streams came."""
+        last = {parcel.stream_id: parcel for parcel in parcels}
+        by_stream: dict[str, list[Ordered]] = {stream_id: [] for stream_id in last}
+        for item in outputs:
+            if item[1].stream_id not in by_stream:
+                raise ContractError(
+                    f"step {self.step.name!r} made a record of stream {item[1].stream_id!r}, "
+                    f"from which it was given nothing"
+                )
+            by_stream[item[1].stream_id].append(item)
+        return [
+            Parcel(
+                self.step.name,
+                stream_id,
+                parcel.watermark_ns,
+                tuple(by_stream[stream_id]),
+                parcel.end,
+            )
+            for stream_id, parcel in last.items()
+        ]
+
+
+def _broken(step: str, method: str, error: Exception) -> ContractError:
+    return ContractError(
+        f"step {step!r} failed in {method}(): {type(error).__name__}: {error}; "
+        "this is a bug in the step, run with --debug to see where"
+    )

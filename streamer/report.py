@@ -1,0 +1,136 @@
+"""What a run did: counted while it runs, summed up at its end."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from threading import Lock
+from typing import Any
+
+from streamer.records import Caption, Event, Record, StreamInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """Work of a step, over all its workers."""
+
+    items_in: int
+    items_out: int
+    busy_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """Sums over a run. `wall_s` runs from the first read to the last write, `setup_s` before."""
+
+    streams: tuple[StreamInfo, ...]
+    frames: int
+    media_ns: int
+    wall_s: float
+    setup_s: float
+    peak_memory_bytes: int
+    tracks: int
+    captions: int
+    events: dict[str, int]
+    dropped_frames: int
+    input_errors: tuple[str, ...]
+    stopped: bool
+    steps: dict[str, StepReport]
+
+    @property
+    def partial(self) -> bool:
+        """Whether an input could not be read to its end."""
+        return bool(self.input_errors)
+
+    @property
+    def speed(self) -> float:
+        """Media seconds per wall second."""
+        return self.media_ns / 1e9 / self.wall_s if self.wall_s else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {**asdict(self), "speed": round(self.speed, 3), "partial": self.partial}
+
+
+class Tally:
+    """Counts while a run is going on; safe to read from any thread."""
+
+    def __init__(self, steps: Sequence[str] = ()) -> None:
+        self.frames = 0
+        self.first_ns: dict[str, int] = {}
+        self.last_ns: dict[str, int] = {}
+        self.queued: dict[str, int] = dict.fromkeys(steps, 0)
+        self.dropped_frames = 0
+        self.input_errors: list[str] = []
+        self.streams: tuple[StreamInfo, ...] = ()
+        self._events: dict[str, str] = {}
+        self._captions: set[str] = set()
+        self._lock = Lock()
+
+    def frame(self, stream_id: str, time_ns: int) -> None:
+        """A frame was read."""
+        self.frames += 1
+        self.first_ns.setdefault(stream_id, time_ns)
+        self.last_ns[stream_id] = time_ns
+
+    def made(self, records: Sequence[Record]) -> None:
+        """Records left a step; each is counted once, however many steps it passes."""
+        for record in records:
+            if isinstance(record, Event):
+                with self._lock:
+                    if record.id not in self._events and record.kind == "input_error":
+                        self.input_errors.append(str(record.data.get("reason", record.kind)))
+                    self._events[record.id] = record.kind
+            elif isinstance(record, Caption):
+                with self._lock:
+                    self._captions.add(record.id)
+
+    @property
+    def captions(self) -> int:
+        return len(self._captions)
+
+    @property
+    def events(self) -> dict[str, int]:
+        """How many events there were of each kind."""
+        with self._lock:
+            return dict(sorted(Counter(self._events.values()).items()))
+
+    @property
+    def media_ns(self) -> int:
+        """Media time read so far, each stream's last frame counted with one frame's length."""
+        total = 0
+        for info in self.streams:
+            first, last = self.first_ns.get(info.stream_id), self.last_ns.get(info.stream_id)
+            if first is not None and last is not None:
+                total += last - first + (round(1e9 / info.fps) if info.fps else 0)
+        return total
+
+    def report(
+        self, *, wall_s: float, setup_s: float, stopped: bool, steps: dict[str, StepReport]
+    ) -> RunReport:
+        """The sums."""
+        events = self.events
+        return RunReport(
+            streams=self.streams,
+            frames=self.frames,
+            media_ns=self.media_ns,
+            wall_s=round(wall_s, 3),
+            setup_s=round(setup_s, 3),
+            peak_memory_bytes=peak_memory_bytes(),
+            tracks=events.get("track_start", 0),
+            captions=self.captions,
+            events=events,
+            dropped_frames=self.dropped_frames,
+            input_errors=tuple(self.input_errors),
+            stopped=stopped,
+            steps=steps,
+        )
+
+
+def peak_memory_bytes() -> int:
+    """The greatest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -153,7 +153,7 @@ def _validate(
     document: Document, at: tuple[Any, ...], kind: type[Any], arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """The arguments as the constructor's annotations want them."""
-    init: Any = kind.__init__
+    init = cast(Callable[..., Any], kind.__init__)  # type: ignore[misc]
     parameters = list(inspect.signature(init).parameters.values())[1:]
     hints = typing.get_type_hints(init) if parameters else {}
     fields: dict[str, Any] = {

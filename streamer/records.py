@@ -109,6 +109,28 @@ class TrackedFrame:
         return self.frame.time_ns
 
 
+def tracked_frame_json(tracked: TrackedFrame) -> dict[str, Any]:
+    """The published form of a frame's regions; see `streamer schema`."""
+    frame = tracked.frame
+    return {
+        "record": "regions",
+        "schema": SCHEMA_VERSION,
+        "id": record_id("regions", frame.stream_id, frame.time_ns),
+        "stream_id": frame.stream_id,
+        "frame_index": frame.index,
+        "time_ns": frame.time_ns,
+        "regions": [
+            {
+                "track_id": region.track_id,
+                "score": round(region.score, 3),
+                "box_xyxy": list(region.box_xyxy),
+                "mask": region.mask.to_json(),
+            }
+            for region in tracked.regions
+        ],
+    }
+
+
 Why = Literal["new", "changed", "better_view", "old", "asked"]
 
 

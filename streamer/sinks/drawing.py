@@ -1,0 +1,78 @@
+"""Outlines and labels on a picture."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.geometry import BoxXYXY, box_area_px, box_intersection
+from streamer.records import Region
+
+Colour = tuple[int, int, int]
+
+
+def track_colour(track_id: int) -> Colour:
+    """A bright RGB colour, far from those of the ids before and after it."""
+    r, g, b = colorsys.hsv_to_rgb((track_id * 0.61803398875) % 1.0, 0.75, 1.0)
+    return round(r * 255), round(g * 255), round(b * 255)
+
+
+def draw_regions(
+    image: NDArray[np.uint8], regions: Sequence[Region], words: Mapping[int, str]
+) -> NDArray[np.uint8]:
+    """A copy of an HxWx3 uint8 RGB picture with every region's outline, id and words.
+
+    Text is sized by the picture's height; labels keep inside the picture and off each other.
+    """
+    picture = image.copy()
+    width = max(2, round(image.shape[0] / 360))
+    for region in regions:
+        _outline(picture, region, track_colour(region.track_id), width)
+    taken: list[BoxXYXY] = []
+    for region in regions:
+        text = f"#{region.track_id} {words.get(region.track_id, '')}".rstrip()
+        _label(picture, region.box_xyxy, text, track_colour(region.track_id), taken)
+    return picture
+
+
+def _outline(picture: NDArray[np.uint8], region: Region, colour: Colour, width: int) -> None:
+    (x0, y0, x1, y1), inside = region.mask.decode_box()
+    if not inside.size:
+        return
+    contours, _ = cv2.findContours(
+        inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0)
+    )
+    cv2.drawContours(picture, contours, -1, (0, 0, 0), width + 2, cv2.LINE_8)
+    cv2.drawContours(picture, contours, -1, colour, width, cv2.LINE_8)
+
+
+def _label(
+    picture: NDArray[np.uint8], box: BoxXYXY, text: str, colour: Colour, taken: list[BoxXYXY]
+) -> None:
+    height, width = picture.shape[:2]
+    scale = max(0.4, height / 1200)
+    thick = max(1, round(height / 600))
+    (text_w, text_h), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
+    pad = max(2, text_h // 4)
+    w, h = text_w + 2 * pad, text_h + base + 2 * pad
+    x = max(0, min(box[0], width - w))
+    places = [box[1] - h, box[3], *range(max(0, box[1]), height - h, h), *range(0, height - h, h)]
+    for y in places:
+        spot = (x, y, x + w, y + h)
+        free = all(box_area_px(box_intersection(spot, other)) == 0 for other in taken)
+        if 0 <= y and y + h <= height and free:
+            break
+    else:
+        return
+    taken.append(spot)
+    window = picture[y : y + h, x : x + w]
+    window[:] = window // 4  # dark, but what lies behind can still be made out
+    cv2.rectangle(picture, (x, y), (x + max(2, pad // 2), y + h - 1), colour, -1)
+    at = (x + pad + 1, y + pad + text_h)
+    cv2.putText(
+        picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thick, cv2.LINE_AA
+    )

@@ -1,0 +1,105 @@
+"""JSON Lines: one record a line, its form published by `streamer schema`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from streamer.interfaces import Sink
+from streamer.records import Caption, Event, StreamInfo, TrackedFrame, tracked_frame_json
+from streamer.sinks.files import prepare
+
+
+class _Lines:
+    """A file of JSON lines; the same id is written once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[str] | None = None
+        self._written: set[str] = set()
+
+    def open(self) -> None:
+        prepare(self.path)
+        self._file = self.path.open("w", encoding="utf-8", buffering=1)
+
+    def write(self, data: dict[str, Any], key: str) -> None:
+        if self._file is None:
+            raise RuntimeError("open() comes before write()")
+        if key in self._written:
+            return
+        self._written.add(key)
+        # one write a line: what a crash leaves behind is whole lines
+        self._file.write(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self.flush()
+            self._file.close()
+            self._file = None
+
+
+class JsonLines(Sink[Caption | Event]):
+    """Captions and events in the order of media time, the same in every run.
+
+    Args:
+        path: the file to write; folders above it are made.
+        partial: also write captions whose end is not known yet (`end_ns` null); the same id
+            follows again with its end.
+    """
+
+    ordered = True
+
+    def __init__(self, path: str, partial: bool = False) -> None:
+        self.partial = partial
+        self._lines = _Lines(Path(path))
+
+    def open(self, streams: Sequence[StreamInfo]) -> None:
+        self._lines.open()
+
+    def write(self, record: Caption | Event) -> None:
+        key = record.id
+        if isinstance(record, Caption) and record.end_ns is None:
+            if not self.partial:
+                return
+            key += " open"
+        self._lines.write(record.to_json(), key)
+
+    def flush(self) -> None:
+        self._lines.flush()
+
+    def close(self) -> None:
+        self._lines.close()
+
+
+class Tracks(Sink[TrackedFrame]):
+    """The regions of every frame, with their masks: one line a frame.
+
+    Args:
+        path: the file to write; folders above it are made.
+    """
+
+    ordered = True
+
+    def __init__(self, path: str) -> None:
+        self._lines = _Lines(Path(path))
+
+    def open(self, streams: Sequence[StreamInfo]) -> None:
+        self._lines.open()
+
+    def write(self, record: TrackedFrame) -> None:
+        data = tracked_frame_json(record)
+        self._lines.write(data, data["id"])
+
+    def flush(self) -> None:
+        self._lines.flush()
+
+    def close(self) -> None:
+        self._lines.close()

@@ -114,9 +114,9 @@ def _part(
         for key, value in given.items()
     }
     validated = _validate(document, at, kind, arguments)
-    make = partial(kind, **validated)
+    make: Callable[[], Any] = partial(cast(Callable[..., Any], kind), **validated)
     try:
-        kind(**validated)
+        make()
     except (ValueError, TypeError, ConfigError) as error:
         raise ConfigError(f"{document.place(at)}: {kind.__name__}: {error}") from None
     return make, kind
@@ -153,7 +153,7 @@ def _validate(
     document: Document, at: tuple[Any, ...], kind: type[Any], arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """The arguments as the constructor's annotations want them."""
-    init = cast(Callable[..., Any], kind.__init__)  # type: ignore[misc]
+    init = cast(Callable[..., Any], kind.__init__)
     parameters = list(inspect.signature(init).parameters.values())[1:]
     hints = typing.get_type_hints(init) if parameters else {}
     fields: dict[str, Any] = {

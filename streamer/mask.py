@@ -51,6 +51,25 @@ class Mask:
             counts=code["counts"].decode("ascii"),
         )
 
+    @classmethod
+    def encode_box(cls, crop: NDArray[Any], x_px: int, y_px: int, hw: tuple[int, int]) -> Mask:
+        """Encode a dense crop that lies at (x, y) in a picture of `hw` = (height, width) pixels;
+        the same as `encode` on the whole picture, at the cost of the crop."""
+        height, width = hw
+        if not (0 <= x_px <= width - crop.shape[1] and 0 <= y_px <= height - crop.shape[0]):
+            raise ValueError(f"a crop of {crop.shape} at ({x_px}, {y_px}) leaves {hw} px")
+        framed = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
+        framed[:, 1:-1] = crop.T != 0
+        column, row = np.nonzero(np.diff(framed, axis=1))
+        edges = (column + x_px) * height + row + y_px
+        # a run that reaches the bottom goes on at the top of the next column
+        joined = np.flatnonzero((edges[1:-1:2] == edges[2::2])) * 2 + 1
+        edges = np.delete(edges, np.concatenate([joined, joined + 1]))
+        counts = np.diff(edges, prepend=0, append=height * width)
+        runs = counts.tolist() if counts[-1] else counts[:-1].tolist()
+        code = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+        return cls(height_px=height, width_px=width, counts=code["counts"].decode("ascii"))
+
     def decode(self) -> BoolMask:
         """The dense HxW bool mask."""
         return np.asarray(coco.decode(self._coco())).astype(bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -58,7 +59,7 @@ class AudioCopy:
         self.up_to(end_s)
         self._source.close()
 
-    def _shifted(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    def _shifted(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Packets of the output stream, with 0 where the picture starts."""
         if not self._copies:
             yield from self._encoded(packets)
@@ -77,7 +78,7 @@ class AudioCopy:
         except av.FFmpegError:
             return  # damaged sound ends early; the picture tells where the film is broken
 
-    def _encoded(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    def _encoded(self, packets: Iterator[Any]) -> Iterator[Any]:
         try:
             for packet in packets:
                 for frame in packet.decode():
@@ -93,5 +94,5 @@ class AudioCopy:
         yield from self._stream.encode(None)
 
 
-def _time_s(packet: av.Packet) -> Fraction:
-    return (packet.pts or 0) * (packet.time_base or Fraction(1))
+def _time_s(packet: Any) -> Fraction:
+    return Fraction((packet.pts or 0) * (packet.time_base or 1))

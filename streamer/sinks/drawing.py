@@ -40,7 +40,7 @@ def draw_regions(
 
 
 def _outline(picture: NDArray[np.uint8], region: Region, colour: Colour, width: int) -> None:
-    (x0, y0, x1, y1), inside = region.mask.decode_box()
+    (x0, y0, _x1, _y1), inside = region.mask.decode_box()
     if not inside.size:
         return
     contours, _ = cv2.findContours(
@@ -64,7 +64,7 @@ def _label(
     for y in places:
         spot = (x, y, x + w, y + h)
         free = all(box_area_px(box_intersection(spot, other)) == 0 for other in taken)
-        if 0 <= y and y + h <= height and free:
+        if y >= 0 and y + h <= height and free:
             break
     else:
         return

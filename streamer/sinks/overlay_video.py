@@ -78,7 +78,8 @@ class OverlayVideo(Sink[TrackedFrame | Caption | Event]):
     def _encode(self, picture: NDArray[np.uint8], time_ns: int) -> None:
         if self._container is None or self._video is None:
             self._start(picture, time_ns)
-        assert self._container is not None and self._video is not None
+        assert self._container is not None
+        assert self._video is not None
         height, width = self._video.height, self._video.width
         if picture.shape[:2] != (height, width):
             picture = _fitted(picture, height, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def cues(captions: Sequence[Caption], max_lines: int) -> list[tuple[int, int, li
         if not edges or edge - edges[-1] >= _SHORTEST_MS:
             edges.append(edge)
     found: list[tuple[int, int, list[str]]] = []
-    for start_ms, end_ms in zip(edges, edges[1:], strict=False):
+    for start_ms, end_ms in itertools.pairwise(edges):
         middle = (start_ms + end_ms) / 2
         shown = sorted((c for s, e, c in spans if s <= middle < e), key=lambda c: c.track_id)
         lines = [f"#{c.track_id} {c.text}" for c in shown[-max_lines:]]

@@ -1,0 +1,155 @@
+"""Proposals meet tracks: refresh, grow, shrink, recover, begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.tracking.appearance import Codes, histogram, likeness
+from operators.tracking.proposals import Candidate, common_px, remainders
+from operators.tracking.track_state import Track
+
+_SAME = 0.5
+_PART = 0.65
+_RECOVER_LIKENESS = 0.6
+
+
+@dataclass(eq=False)
+class Associator:
+    """One round of proposals; changes the tracks it is given."""
+
+    tracks: list[Track]
+    codes: Codes
+    edges: NDArray[np.uint8]
+    time_ns: int
+    least_area_px: int
+    max_tracks: int
+
+    def run(self, candidates: list[Candidate]) -> None:
+        """Match by mask overlap first; what is left grows, shrinks, recovers or begins tracks."""
+        seen = [t for t in self.tracks if t.visible]
+        common = np.array(
+            [[common_px(c.inside, t.inside, c.box, t.box) for t in seen] for c in candidates]
+        ).reshape(len(candidates), len(seen))
+        area_c = np.array([c.area_px for c in candidates], float)[:, None]
+        area_t = np.array([max(1, t.area_px) for t in seen], float)[None]
+        iou = common / np.maximum(1.0, area_c + area_t - common)
+        matched_c, matched_t = self._match(candidates, seen, iou)
+        supported = set(matched_t)
+        for i, candidate in enumerate(candidates):
+            if i in matched_c:
+                continue
+            inside = [j for j in range(len(seen)) if common[i, j] > _PART * area_t[0, j]]
+            around = [j for j in range(len(seen)) if common[i, j] > _PART * area_c[i, 0]]
+            covered = common[i].sum() / area_c[i, 0]
+            if inside:
+                supported.update(inside)
+                self._larger(candidate, [seen[j] for j in inside], [j in matched_t for j in inside])
+            elif around:
+                supported.update(around)
+                if around[0] not in matched_t:
+                    self._smaller(candidate, seen[around[0]])
+            elif covered < 0.3 and not self._recover(candidate):
+                self._begin(candidate)
+        for j, track in enumerate(seen):
+            if j not in supported:
+                track.misses += 1
+                track.grown = track.shrunk = 0
+
+    def _match(
+        self, candidates: list[Candidate], seen: list[Track], iou: NDArray[np.float64]
+    ) -> tuple[set[int], set[int]]:
+        matched_c: set[int] = set()
+        matched_t: set[int] = set()
+        for flat in np.argsort(-iou, axis=None, kind="stable"):
+            i, j = (int(v) for v in np.unravel_index(int(flat), iou.shape))
+            if iou[i, j] < _SAME:
+                break
+            if i in matched_c or j in matched_t:
+                continue
+            matched_c.add(i)
+            matched_t.add(j)
+            self._refresh(seen[j], candidates[i])
+        return matched_c, matched_t
+
+    def _refresh(self, track: Track, candidate: Candidate) -> None:
+        track.hits += 1
+        track.misses = track.grown = track.shrunk = 0
+        self._take_mask(track, candidate)
+
+    def _take_mask(self, track: Track, candidate: Candidate) -> None:
+        track.set_mask(candidate.inside * np.uint8(255))
+        track.strength = 0.7 * track.strength + 0.3 * candidate.strength
+        track.usual_area_px = 0.7 * track.usual_area_px + 0.3 * candidate.area_px
+        look = histogram(self.codes, candidate.inside > 0)
+        track.look = 0.8 * track.look + 0.2 * look
+
+    def _larger(self, candidate: Candidate, inside: list[Track], matched: list[bool]) -> None:
+        """A candidate that holds tracks: one of them grown, or several objects that touch."""
+        hidden = [t for t in self.tracks if not t.visible and t.track_id]
+        if hidden:
+            known = [t.inside for t in inside]
+            for rest in remainders(candidate, known, self.edges, self.least_area_px):
+                if self._recover(rest):
+                    return
+        if len(inside) != 1 or matched[0]:
+            return
+        (track,) = inside
+        track.misses = 0
+        track.grown += 1
+        young = track.hits < 8 or track.touches_border() or track.grown >= 6
+        if track.grown >= 2 and young and candidate.strength > 0.6 * track.strength:
+            self._refresh(track, candidate)
+            track.usual_area_px = candidate.area_px
+
+    def _smaller(self, candidate: Candidate, track: Track) -> None:
+        """A candidate within a track: a part of it, or all that is left to see."""
+        track.misses = 0
+        track.shrunk += 1
+        if track.shrunk >= 3 and candidate.area_px > 0.3 * track.area_px:
+            self._refresh(track, candidate)
+
+    def _recover(self, candidate: Candidate) -> bool:
+        """Give a hidden track its mask back when the candidate looks like it and is near."""
+        look = histogram(self.codes, candidate.inside > 0)
+        x0, y0, x1, y1 = candidate.box
+        centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        _height, width = self.edges.shape
+        best: tuple[float, Track] | None = None
+        for track in self.tracks:
+            if track.visible or not track.track_id:
+                continue
+            alike = likeness(track.look, look)
+            ratio = candidate.area_px / max(1.0, track.usual_area_px)
+            # a rest beside an occluder may be a sliver of it yet
+            reach = 0.12 * width + track.usual_area_px**0.5
+            away = float(np.hypot(*(centre - np.array(track.centre)))) / reach
+            if alike < _RECOVER_LIKENESS or not 0.15 < ratio < 2.5 or away > 1:
+                continue
+            value = alike - 0.3 * away
+            if best is None or value > best[0]:
+                best = (value, track)
+        if best is None:
+            return False
+        track = best[1]
+        track.visible, track.last_ns, track.score = True, self.time_ns, 0.8
+        track.set_mask(candidate.inside * np.uint8(255))
+        track.misses = track.unlike = track.grown = track.shrunk = 0
+        # it comes out from behind something: let it grow
+        track.hits = min(track.hits, 3)
+        return True
+
+    def _begin(self, candidate: Candidate) -> None:
+        if sum(t.visible for t in self.tracks) >= self.max_tracks:
+            return
+        self.tracks.append(
+            Track(
+                soft=candidate.inside * np.uint8(255),
+                look=histogram(self.codes, candidate.inside > 0),
+                strength=candidate.strength,
+                first_ns=self.time_ns,
+                last_ns=self.time_ns,
+            )
+        )

@@ -1,0 +1,45 @@
+"""What a resting camera sees behind everything that moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.tracking.flow import Motion
+from operators.tracking.track_state import Track
+
+U8 = NDArray[np.uint8]
+_SETTLED_FRAMES = 12
+
+
+class RestingBackground:
+    """A slow mean of the picture outside of tracks; starts anew when the camera moves."""
+
+    def __init__(self) -> None:
+        self._mean: NDArray[np.float32] | None = None
+        self._frames = 0
+
+    def update(self, image_rgb: U8, motion: Motion, tracks: Sequence[Track]) -> None:
+        """Take the next picture in."""
+        height, width = image_rgb.shape[:2]
+        corners = np.array([[0, 0, 1], [width, height, 1]], np.float64).T
+        drift = np.abs(motion.camera @ corners - corners[:2]).max()
+        if drift > 0.35 or self._mean is None:
+            self._mean, self._frames = image_rgb.astype(np.float32), 0
+            return
+        self._frames += 1
+        free = np.ones((height, width), np.uint8)
+        for track in tracks:
+            if track.visible:
+                free[track.inside > 0] = 0
+        weight = max(0.02, 1 / (self._frames + 1))
+        cv2.accumulateWeighted(image_rgb, self._mean, weight, mask=free)
+
+    def picture(self) -> U8 | None:
+        """The background; None while the camera moves or has just stopped."""
+        if self._mean is None or self._frames < _SETTLED_FRAMES:
+            return None
+        return np.asarray(np.clip(self._mean, 0, 255), np.uint8)

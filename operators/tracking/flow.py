@@ -1,0 +1,77 @@
+"""How the picture moves: dense optical flow, and the part of it that is the camera's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Gray = NDArray[np.uint8]
+Flow = NDArray[np.float32]
+_GRID_PX = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """From the frame before to this one.
+
+    `back` is HxWx2: pixel (x, y) of this frame was at (x, y) + back[y, x] in the one before.
+    `camera` is the 2x3 similarity that takes a resting point from the one before to this one.
+    """
+
+    back: Flow
+    camera: NDArray[np.float64]
+
+    @property
+    def residual(self) -> Flow:
+        """HxW: how far, in pixels, each point moved against the resting world."""
+        height, width = self.back.shape[:2]
+        inverse = cv2.invertAffineTransform(self.camera)
+        x = np.arange(width, dtype=np.float32)[None]
+        y = np.arange(height, dtype=np.float32)[:, None]
+        a, b, c, d = (np.float32(v) for v in inverse[:, :2].ravel())
+        rest_x = (a - 1) * x + b * y + np.float32(inverse[0, 2])
+        rest_y = c * x + (d - 1) * y + np.float32(inverse[1, 2])
+        return np.asarray(
+            cv2.magnitude(self.back[..., 0] - rest_x, self.back[..., 1] - rest_y), np.float32
+        )
+
+
+def measure_motion(before: Gray, now: Gray) -> Motion:
+    """Dense inverse search (Kroeger et al. 2016) and a robust similarity fit for the camera."""
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    back = np.asarray(dis.calc(now, before, None), np.float32)
+    return Motion(back, _camera(back))
+
+
+def _camera(back: Flow) -> NDArray[np.float64]:
+    height, width = back.shape[:2]
+    half = _GRID_PX // 2
+    sampled = back[half::_GRID_PX, half::_GRID_PX].reshape(-1, 2)
+    ys, xs = np.mgrid[half:height:_GRID_PX, half:width:_GRID_PX]
+    now = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float32)
+    cv2.setRNGSeed(0)
+    fitted, _ = cv2.estimateAffinePartial2D(
+        now + sampled, now, method=cv2.RANSAC, ransacReprojThreshold=1.0, maxIters=300
+    )
+    if fitted is None or abs(np.hypot(fitted[0, 0], fitted[1, 0]) - 1) > 0.2:
+        return np.array([[1.0, 0, 0], [0, 1, 0]])
+    return np.asarray(fitted, np.float64)
+
+
+def carry(soft: Gray, box: tuple[int, int, int, int], back: Flow) -> Gray:
+    """Move a soft mask (HxW uint8) with the flow; `box` (x0, y0, x1, y1) holds its inside."""
+    height, width = soft.shape
+    x0, y0, x1, y1 = box
+    moved = back[y0:y1, x0:x1]
+    reach = int(np.abs(moved).max(initial=0)) + 4
+    x0, y0 = max(0, x0 - reach), max(0, y0 - reach)
+    x1, y1 = min(width, x1 + reach), min(height, y1 + reach)
+    flow = back[y0:y1, x0:x1]
+    map_x = flow[..., 0] + np.arange(x0, x1, dtype=np.float32)[None]
+    map_y = flow[..., 1] + np.arange(y0, y1, dtype=np.float32)[:, None]
+    out = np.zeros_like(soft)
+    out[y0:y1, x0:x1] = cv2.remap(soft, map_x, map_y, cv2.INTER_LINEAR)
+    return out

@@ -12,9 +12,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pathlib
+from typing import Any
 
 import torch
 from torch import Tensor
+
+_TORCH: Any = torch  # these parts of torch carry no types
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -38,7 +41,7 @@ def _load_compiled() -> None:
         return
     for library in pathlib.Path(spec.origin).parent.glob("_C*.so"):
         try:
-            torch.ops.load_library(library)
+            _TORCH.ops.load_library(library)
         except OSError:
             return
 
@@ -47,16 +50,16 @@ def _has(name: str) -> bool:
     return bool(torch._C._dispatch_has_kernel(f"torchvision::{name}"))
 
 
-def _define_missing() -> torch.library.Library | None:
+def _define_missing() -> Any:
     _load_compiled()
     if _has("nms"):
         return None
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = _TORCH.library.Library("torchvision", "FRAGMENT")
     signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
     library.define("nms" + signature)
     library.define("qnms" + signature)
     library.impl("nms", _nms, "CompositeExplicitAutograd")
-    extension = importlib.import_module("torchvision.extension")
+    extension: Any = importlib.import_module("torchvision.extension")
     extension._has_ops = lambda: True  # torchvision.ops.nms asks before it dispatches
     return library
 

@@ -130,11 +130,11 @@ class Select(Operator[TrackedFrame | Event, CaptionRequest | Event]):
             why = self._why(known, view)
             if why is None:
                 continue
-            if why == "new" and known.best is not None and known.best.frame is not item.frame:
-                if known.best.quality > 1.25 * view.quality:
-                    older.append(_request([known.best], ["new"], [known], item.frame.time_ns))
-                    self._asked(known, known.best, item.frame.time_ns)
-                    continue
+            best = known.best
+            if why == "new" and best is not None and best.quality > 1.25 * view.quality:
+                older.append(_request([best], ["new"], [known], item.frame.time_ns))
+                self._asked(known, best, item.frame.time_ns)
+                continue
             due[track_id] = why
         if not due:
             return older

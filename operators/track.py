@@ -47,7 +47,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
     def __init__(
         self,
         propose_every_s: float = 0.2,
-        hidden_s: float = 1.5,
+        hidden_s: float = 2.0,
         min_area_share: float = 0.0005,
         max_tracks: int = 24,
         work_height_px: int = 360,

@@ -63,7 +63,7 @@ class Mask:
         column, row = np.nonzero(np.diff(framed, axis=1))
         edges = (column + x_px) * height + row + y_px
         # a run that reaches the bottom goes on at the top of the next column
-        joined = np.flatnonzero((edges[1:-1:2] == edges[2::2])) * 2 + 1
+        joined = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
         edges = np.delete(edges, np.concatenate([joined, joined + 1]))
         counts = np.diff(edges, prepend=0, append=height * width)
         runs = counts.tolist() if counts[-1] else counts[:-1].tolist()

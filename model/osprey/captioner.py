@@ -27,7 +27,7 @@ class ImageFeatures:
     picture's own (height, width) in pixels, in which masks are given."""
 
     levels: Levels
-    image_ND: Tensor
+    tokens_ND: Tensor
     hw: tuple[int, int]
 
 
@@ -110,7 +110,7 @@ class OspreyCaptioner:
         if ids.count(self.model.config.mask_token_id) != 1:
             raise ValueError(f"a prompt for single regions has one <mask>: {prompt!r}")
         head, middle = torch.tensor(ids[:at]), torch.tensor(ids[at + 1 : slot])
-        embeds = torch.cat([self.model.embed(head), features.image_ND, self.model.embed(middle)])
+        embeds = torch.cat([self.model.embed(head), features.tokens_ND, self.model.embed(middle)])
         return SharedPrefix(features, prefill(self.model.language, embeds[None]), tuple(ids[slot:]))
 
     @torch.inference_mode()
@@ -179,6 +179,6 @@ class OspreyCaptioner:
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model folder, with `<mask>` and `<pos>` added where they are missing."""
     kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
-    tokenizer = kind.from_pretrained(folder)  # type: ignore[no-untyped-call]
+    tokenizer = kind.from_pretrained(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<mask>", "<pos>"]})
     return tokenizer

@@ -114,7 +114,7 @@ def decode_greedy(
         embeds_RSD: the regions' own tokens, all of one length.
         eos_token_id: ends an answer; None lets every answer run to `max_new_tokens`.
     """
-    regions, new, _ = embeds_RSD.shape
+    regions = embeds_RSD.shape[0]
     device = embeds_RSD.device
     tokens: list[list[int]] = [[] for _ in range(regions)]
     logprobs: list[list[float]] = [[] for _ in range(regions)]

@@ -62,11 +62,13 @@ class Osprey(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.language.lm_head.weight.dtype
+        dtype: torch.dtype = self.language.lm_head.weight.dtype
+        return dtype
 
     @property
     def device(self) -> torch.device:
-        return self.language.lm_head.weight.device
+        device: torch.device = self.language.lm_head.weight.device
+        return device
 
     def splice_regions(self, ids: Tensor, mask_RD: Tensor, position_RD: Tensor) -> Tensor:
         """Embeddings of ids in which slot i of `<mask>` takes mask token i, and the slot behind it

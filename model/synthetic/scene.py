@@ -85,7 +85,7 @@ def sample_scene(
     sprites: list[Sprite] = []
     outlines: list[int] = []
     low, high = short_side_px
-    for i in range(n_objects):
+    for _ in range(n_objects):
         # colours and categories are drawn evenly; a quarter is nothing in particular
         category = OBJECT if rng.random() < 0.22 else str(rng.choice(CATEGORIES[:-1]))
         colour = str(rng.choice(COLOURS))

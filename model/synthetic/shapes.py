@@ -135,6 +135,7 @@ def _house(rng: Rng) -> Shape:
 
 
 def _tree(rng: Rng) -> Shape:
+    crown: tuple[Layer, ...]
     if rng.random() < 0.5:
         crown = (_oval("body", "body", 0.5, 0.34, 0.5, 0.34), _oval("body", "body", 0.3, 0.48, 0.28, 0.2),
                  _oval("body", "body", 0.7, 0.48, 0.28, 0.2))  # fmt: skip

@@ -12,7 +12,8 @@ import numpy as np
 
 from model.osprey.captioner import OspreyCaptioner
 from model.synthetic.captions import parse_caption
-from model.training.samples import OBJECT, ImageSample, image_sample
+from model.synthetic.shapes import OBJECT
+from model.training.samples import ImageSample, image_sample
 
 FRESH_SEED = 1_000_003
 SHORT_SIDE_PX = 24

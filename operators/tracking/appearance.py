@@ -17,7 +17,7 @@ def colour_codes(image_rgb: NDArray[np.uint8]) -> Codes:
     light = lab[..., 0].astype(np.uint16) >> 5
     # a and b of real pictures keep near the middle: cells of 11, clipped
     a, b = (np.clip((lab[..., i].astype(np.int16) - 62) // 11, 0, 11) for i in (1, 2))
-    return (light * 144 + a.astype(np.uint16) * 12 + b.astype(np.uint16)).astype(np.uint16)
+    return np.asarray(light * 144 + a * 12 + b, np.uint16)
 
 
 def histogram(codes: Codes, inside: NDArray[np.bool_]) -> Histogram:

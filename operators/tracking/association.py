@@ -36,7 +36,7 @@ class Associator:
         area_c = np.array([c.area_px for c in candidates], float)[:, None]
         area_t = np.array([max(1, t.area_px) for t in seen], float)[None]
         iou = common / np.maximum(1.0, area_c + area_t - common)
-        matched_c, matched_t = self._match(candidates, seen, iou)
+        matched_c, matched_t = self._match(candidates, seen, common, iou)
         supported = set(matched_t)
         for i, candidate in enumerate(candidates):
             if i in matched_c:
@@ -46,7 +46,7 @@ class Associator:
             covered = common[i].sum() / area_c[i, 0]
             if inside:
                 supported.update(inside)
-                self._larger(candidate, [seen[j] for j in inside], [j in matched_t for j in inside])
+                self._larger(candidate, [seen[j] for j in inside])
             elif around:
                 supported.update(around)
                 if around[0] not in matched_t:
@@ -59,7 +59,11 @@ class Associator:
                 track.grown = track.shrunk = 0
 
     def _match(
-        self, candidates: list[Candidate], seen: list[Track], iou: NDArray[np.float64]
+        self,
+        candidates: list[Candidate],
+        seen: list[Track],
+        common: NDArray[np.intp],
+        iou: NDArray[np.float64],
     ) -> tuple[set[int], set[int]]:
         matched_c: set[int] = set()
         matched_t: set[int] = set()
@@ -71,13 +75,20 @@ class Associator:
                 continue
             matched_c.add(i)
             matched_t.add(j)
-            self._refresh(seen[j], candidates[i])
+            # where objects touch, a candidate holds others too, whose pixels are not the track's
+            alone = all(common[i, k] <= 0.15 * t.area_px for k, t in enumerate(seen) if k != j)
+            if alone and self._swollen(seen[j], candidates[i]):
+                self._larger(candidates[i], [seen[j]])
+            else:
+                self._support(seen[j], candidates[i] if alone else None)
         return matched_c, matched_t
 
-    def _refresh(self, track: Track, candidate: Candidate) -> None:
+    def _support(self, track: Track, candidate: Candidate | None) -> None:
+        """The track was seen again; its mask is the candidate's, where there is one of its own."""
         track.hits += 1
         track.misses = track.grown = track.shrunk = 0
-        self._take_mask(track, candidate)
+        if candidate is not None:
+            self._take_mask(track, candidate)
 
     def _take_mask(self, track: Track, candidate: Candidate) -> None:
         track.set_mask(candidate.inside * np.uint8(255))
@@ -86,7 +97,12 @@ class Associator:
         look = histogram(self.codes, candidate.inside > 0)
         track.look = 0.8 * track.look + 0.2 * look
 
-    def _larger(self, candidate: Candidate, inside: list[Track], matched: list[bool]) -> None:
+    @staticmethod
+    def _swollen(track: Track, candidate: Candidate) -> bool:
+        """Much larger at once, though the track was known well: something else has joined it."""
+        return track.hits > 4 and candidate.area_px > 1.3 * track.area_px
+
+    def _larger(self, candidate: Candidate, inside: list[Track]) -> None:
         """A candidate that holds tracks: one of them grown, or several objects that touch."""
         hidden = [t for t in self.tracks if not t.visible and t.track_id]
         if hidden:
@@ -94,14 +110,14 @@ class Associator:
             for rest in remainders(candidate, known, self.edges, self.least_area_px):
                 if self._recover(rest):
                     return
-        if len(inside) != 1 or matched[0]:
+        if len(inside) != 1:
             return
         (track,) = inside
         track.misses = 0
         track.grown += 1
         young = track.hits < 8 or track.touches_border() or track.grown >= 6
         if track.grown >= 2 and young and candidate.strength > 0.6 * track.strength:
-            self._refresh(track, candidate)
+            self._support(track, candidate)
             track.usual_area_px = candidate.area_px
 
     def _smaller(self, candidate: Candidate, track: Track) -> None:
@@ -109,7 +125,7 @@ class Associator:
         track.misses = 0
         track.shrunk += 1
         if track.shrunk >= 3 and candidate.area_px > 0.3 * track.area_px:
-            self._refresh(track, candidate)
+            self._support(track, candidate)
 
     def _recover(self, candidate: Candidate) -> bool:
         """Give a hidden track its mask back when the candidate looks like it and is near."""
@@ -119,8 +135,8 @@ class Associator:
         _height, width = self.edges.shape
         best: tuple[float, Track] | None = None
         for track in self.tracks:
-            if track.visible or not track.track_id:
-                continue
+            if (track.visible and track.misses < 2) or not track.track_id:
+                continue  # only what cannot be seen, or whose mask nothing supports any more
             alike = likeness(track.look, look)
             ratio = candidate.area_px / max(1.0, track.usual_area_px)
             # a rest beside an occluder may be a sliver of it yet

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 _LEVELS = (14, 20, 28, 40, 56)
 _LARGEST_SHARE = 0.3
+_WEAKEST = 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def island_candidates(image_rgb: U8, edges: U8, least_area_px: int) -> list[Cand
     ranked = sorted(found, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
     kept: list[Candidate] = []
     for seen, candidate in ranked:
-        if seen < 2 or candidate.strength < 14:
+        if seen < 2 or candidate.strength < _WEAKEST:
             continue
         if all(not _nested(candidate, other) for other in kept):
             kept.append(candidate)
@@ -75,7 +76,7 @@ def island_candidates(image_rgb: U8, edges: U8, least_area_px: int) -> list[Cand
 
 
 def moving_candidates(
-    residual: NDArray[np.float32], edges: U8, least_area_px: int
+    residual: NDArray[np.float32], image_rgb: U8, edges: U8, least_area_px: int
 ) -> list[Candidate]:
     """Regions whose flow is not the camera's."""
     usual = float(np.median(residual))
@@ -83,7 +84,7 @@ def moving_candidates(
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     moving = cv2.morphologyEx(moving, cv2.MORPH_OPEN, kernel)
     moving = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, kernel)
-    return _large_enough(moving, edges, least_area_px)
+    return _outlined(moving, image_rgb, edges, least_area_px)
 
 
 def changed_candidates(
@@ -95,7 +96,7 @@ def changed_candidates(
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     changed = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, kernel, iterations=2)
-    return _large_enough(_filled(changed), edges, least_area_px)
+    return _outlined(_filled(changed), image_rgb, edges, least_area_px)
 
 
 def remainders(
@@ -165,7 +166,7 @@ def _islands(edges: U8, level: int, least_area_px: int) -> list[U8]:
     ground |= areas > 0.15 * edges.size
     ground[0] = False
     closed = (~ground[labels]).astype(np.uint8)
-    closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     # edges are as wide as the filter that found them
     closed = cv2.erode(closed, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     return _components(closed, least_area_px)
@@ -193,6 +194,13 @@ def _components(mask: U8, least_area_px: int) -> list[U8]:
 def _large_enough(mask: U8, edges: U8, least_area_px: int) -> list[Candidate]:
     made = (make_candidate(inside, edges) for inside in _components(mask, least_area_px))
     return [candidate for candidate in made if candidate is not None]
+
+
+def _outlined(mask: U8, image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:
+    """Flow and differences bleed over the outline: what does not end at an edge is not taken."""
+    rough = _large_enough(mask, edges, least_area_px)
+    fine = [snapped(candidate, image_rgb, edges) for candidate in rough]
+    return [candidate for candidate in fine if candidate.strength >= _WEAKEST]
 
 
 def _filled(mask: U8) -> U8:

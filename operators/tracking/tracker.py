@@ -35,7 +35,7 @@ class TrackerConfig:
     """How the tracker decides; times in seconds of media time."""
 
     propose_every_s: float = 0.2
-    hidden_s: float = 1.5
+    hidden_s: float = 2.0
     min_area_share: float = 0.0005
     max_tracks: int = 24
     confirm_hits: int = 3
@@ -133,7 +133,7 @@ class Tracker:
         found = list(extra or [])
         more = island_candidates(image_rgb, edges, least_px)
         if motion is not None:
-            more += moving_candidates(motion.residual, edges, 2 * least_px)
+            more += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
         rest = self._background.picture()
         if rest is not None:
             more += changed_candidates(image_rgb, rest, edges, least_px)
@@ -143,7 +143,8 @@ class Tracker:
         return found, edges
 
     def _least_area_px(self, image_rgb: U8) -> int:
-        return max(40, round(self.config.min_area_share * image_rgb.shape[0] * image_rgb.shape[1]))
+        height, width = image_rgb.shape[:2]
+        return int(max(40, self.config.min_area_share * height * width))
 
     def _propagate(self, track: Track, motion: Motion) -> None:
         if track.visible:

@@ -95,9 +95,7 @@ class Score(Sink[TrackedFrame | Caption | Event]):
         """Objects and sums as plain data."""
         objects = [self._object(item) for item in self._truth["objects"]]
         matched = {track for counter in self._hits.values() for track in counter}
-        owners = {
-            track: max(self._hits, key=lambda o: self._hits[o][track]) for track in matched
-        }
+        owners = {track: max(self._hits, key=lambda o: self._hits[o][track]) for track in matched}
         false_tracks = sorted(set(self._track_frames) - set(owners))
         judged = [o for o in objects if o.judged]
         said = [o for o in judged if o.category_right is not None]
@@ -185,7 +183,9 @@ def read_truth(path: Path) -> dict[str, Any]:
     try:
         truth = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such ground-truth file; it is written beside the film") from None
+        raise InputError(
+            f"{path}: no such ground-truth file; it is written beside the film"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a ground-truth file: {error}") from None
     if not isinstance(truth, dict) or truth.get("format") != "streamer-truth/1":

@@ -1,0 +1,221 @@
+"""The command line. What takes long to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamer import __version__
+from streamer.commands.running import STOPPED, USER_ERROR, err, out
+from streamer.errors import StreamerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Finds regions in video, follows them, and says what they are, with their times.\n\n"
+    "Start with `streamer demo`, then `streamer caption my.mp4`.",
+)
+train_app = typer.Typer(no_args_is_help=True, help="Train the models that come with the product.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure: ratios, side by side in one run.")
+app.add_typer(train_app, name="train")
+app.add_typer(bench_app, name="bench")
+
+OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
+]
+Config = Annotated[
+    str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"streamer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def caption(
+    files: Annotated[list[Path], typer.Argument(help="Video files.", show_default=False)],
+    out_dir: OutDir = Path("out"),
+    config: Config = "quickstart",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Caption films: an overlay film, subtitles and records for each.
+
+    Examples: `streamer caption my.mp4`, `streamer caption *.mp4 -o out -c surveillance`,
+    `streamer caption long.mkv --set source.start=60 --set source.end=120`.
+
+    Exit code 0: done; 2: an input or setting is wrong; 3: an input broke off, the rest is done;
+    130: stopped with Ctrl-C, everything finished is written.
+    """
+    from streamer.commands.caption import caption_files
+
+    raise typer.Exit(
+        caption_files(
+            files,
+            out_dir,
+            config=config,
+            overrides=overrides or [],
+            json_path=json_path,
+            quiet=quiet,
+        )
+    )
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
+    overrides: Set = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
+    ] = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a pipeline described in YAML.
+
+    Example: `streamer run quickstart --var input=my.mp4 --var out=out --var stem=my
+    --set select.max_age_s=5`.
+    """
+    from streamer.commands.caption import find_config
+    from streamer.commands.running import execute, exit_code, show, write_json
+    from streamer.config import load_pipeline
+
+    pipeline = load_pipeline(
+        find_config(config), variables=_pairs(variables or []), overrides=overrides or []
+    )
+    report = execute(pipeline, quiet=quiet)
+    show(report)
+    write_json(json_path, report.to_json())
+    raise typer.Exit(exit_code(report))
+
+
+@app.command()
+def check(
+    config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
+    overrides: Set = None,
+) -> None:
+    """Check a configuration without running it, and show its graph."""
+    from streamer.commands.caption import find_config
+    from streamer.config import load_pipeline
+    from streamer.pipeline import accepted
+
+    path = find_config(config)
+    samples = {"input": "input.mp4", "out": "out", "stem": "input"}
+    pipeline = load_pipeline(path, variables=samples, overrides=overrides or [])
+    for node in pipeline.readers:
+        edges = ", ".join(
+            f"{name} ({' '.join(t.__name__ for t in pipeline.carried(name, node))})"
+            for name in node.inputs
+        )
+        takes = " ".join(t.__name__ for t in accepted(node))
+        out.print(f"{node.name:12} takes {takes}, reads {edges}")
+    out.print(f"{path} is fine")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the records in JSON Lines files."""
+    from streamer.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def demo(
+    out_dir: OutDir = Path("out/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Decides the film.")] = 7,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Length of the film.")] = 20.0,
+    quiet: Quiet = False,
+) -> None:
+    """Render a film whose truth is known, caption it, and compare."""
+    from streamer.commands.demo import run_demo
+
+    raise typer.Exit(run_demo(out_dir, seed=seed, seconds=seconds, quiet=quiet))
+
+
+@app.command()
+def doctor(json_path: JsonFile = None) -> None:
+    """Show what is installed, which devices, weights and codecs there are."""
+    from streamer.commands.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(json_path))
+
+
+@train_app.command("nano")
+def train_nano(
+    out_dir: OutDir = Path("out/osprey-nano"),
+    seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Wall time for the training.")] = 52.0,
+) -> None:
+    """Train osprey-nano on the synthetic world and write its folder with a card.
+
+    Use it with `--set caption.weights=FOLDER`.
+    """
+    from model.training.nano import train
+
+    train(out_dir, seed=seed, minutes=minutes, report=lambda line: err.print(line))
+    out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}")
+
+
+@bench_app.command("pipeline")
+def bench_pipeline(
+    file: Annotated[Path | None, typer.Argument(help="A film; rendered when absent.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = 5,
+    config: Config = "quickstart",
+    json_path: JsonFile = None,
+) -> None:
+    """What queues and threads cost: the executor against the same operators in a bare loop."""
+    from streamer.commands.bench import bench_pipeline as bench
+
+    raise typer.Exit(bench(file, rounds=rounds, config=config, json_path=json_path))
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r}: write NAME=VALUE", param_hint="--var")
+        pairs[name] = value
+    return pairs
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one line and exit code 2."""
+    try:
+        app()
+    except StreamerError as error:
+        if "--debug" in sys.argv:
+            raise
+        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        err.print("broken off")
+        sys.exit(STOPPED)

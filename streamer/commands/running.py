@@ -1,0 +1,95 @@
+"""What the commands that run a pipeline share: progress, Ctrl-C, exit codes, the summary."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from streamer.errors import OutputError
+from streamer.executors.local import run_local
+from streamer.pipeline import Pipeline
+from streamer.progress import Progress
+from streamer.report import RunReport, Tally
+
+OK, USER_ERROR, PARTIAL, STOPPED = 0, 2, 3, 130
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def execute(pipeline: Pipeline, *, quiet: bool = False) -> RunReport:
+    """Run a pipeline with progress; Ctrl-C ends it early with everything finished written.
+
+    Raises:
+        StreamerError: from a part of the pipeline.
+    """
+    tally = Tally()
+    with _interruptible() as stop, Progress(tally, err, quiet=quiet):
+        return run_local(pipeline, tally=tally, stop=stop)
+
+
+def exit_code(report: RunReport) -> int:
+    """130 when it was interrupted, 3 when an input could not be read to its end, else 0."""
+    if report.stopped:
+        return STOPPED
+    return PARTIAL if report.partial else OK
+
+
+def show(report: RunReport) -> None:
+    """The sums of a run, and what went wrong with its input."""
+    out.print(
+        f"{report.frames} frames, {report.media_ns / 1e9:.1f} s of media in {report.wall_s:.1f} s "
+        f"({report.speed:.2f}x real time), {report.tracks} tracks, {report.captions} captions, "
+        f"{report.events.get('cut', 0)} cuts, "
+        f"{report.peak_memory_bytes / 2**20:.0f} MiB at most"
+    )
+    for reason in report.input_errors:
+        err.print(f"[yellow]partial:[/yellow] {reason}", soft_wrap=True)
+    if report.stopped:
+        err.print("[yellow]stopped:[/yellow] everything finished so far is written")
+
+
+def write_json(path: Path | None, data: Any) -> None:
+    """Write data for `--json FILE`.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """The first Ctrl-C (or SIGTERM) sets the event, the second one breaks off at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        err.print("stopping: finishing what was begun (once more to break off)")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

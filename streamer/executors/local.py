@@ -157,10 +157,11 @@ class _Run:
         merge = Merge(senders) if sink.ordered else None
         open_ends = len(senders) * len(self.tally.streams)
         while open_ends:
-            _, (parcel,) = inbox.get()
-            open_ends -= parcel.end
-            for _, record in (merge.push(parcel) if merge else parcel).records:
-                sink.write(record)
+            _, parcels = inbox.get()
+            for parcel in parcels:
+                open_ends -= parcel.end
+                for _, record in (merge.push(parcel) if merge else parcel).records:
+                    sink.write(record)
         sink.flush()
 
     def _close_all(self, closers: list[Callable[[], None]]) -> None:

@@ -30,7 +30,6 @@ class Progress:
         self.tally = tally
         self.console = console
         self.quiet = quiet
-        self._started_s: float | None = None
         self._done = threading.Event()
         self._live: Live | None = None
         self._thread: threading.Thread | None = None
@@ -83,9 +82,8 @@ class Progress:
 
     def _elapsed_s(self) -> float:
         # counted from the first frame on: loading is not speed
-        if self._started_s is None and self.tally.frames:
-            self._started_s = time.perf_counter()
-        return 0.0 if self._started_s is None else time.perf_counter() - self._started_s
+        started_s = self.tally.started_s
+        return 0.0 if started_s is None else time.perf_counter() - started_s
 
     def _total_ns(self) -> int:
         return sum(info.duration_ns or 0 for info in self.tally.streams)
@@ -102,4 +100,4 @@ class Progress:
 
     def _lines(self) -> None:
         while not self._done.wait(_LINE_EVERY_S):
-            self.console.print(self.line(), highlight=False)
+            self.console.print(self.line(), highlight=False, soft_wrap=True)

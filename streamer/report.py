@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -60,6 +61,7 @@ class Tally:
 
     def __init__(self, steps: Sequence[str] = ()) -> None:
         self.frames = 0
+        self.started_s: float | None = None
         self.first_ns: dict[str, int] = {}
         self.last_ns: dict[str, int] = {}
         self.queued: dict[str, int] = dict.fromkeys(steps, 0)
@@ -72,6 +74,7 @@ class Tally:
 
     def frame(self, stream_id: str, time_ns: int) -> None:
         """A frame was read."""
+        self.started_s = self.started_s or time.perf_counter()
         self.frames += 1
         self.first_ns.setdefault(stream_id, time_ns)
         self.last_ns[stream_id] = time_ns

@@ -72,7 +72,7 @@ class Tracker:
         if before is None or before.shape != gray.shape:
             return self._discover(image_rgb, time_ns, None, extra, self._end_all())
         motion = measure_motion(before, gray)
-        if is_cut(before, gray, motion.back):
+        if is_cut(before, gray, motion):
             ended = self._end_all()
             return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
         codes = colour_codes(image_rgb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ from streamer.report import RunReport, Tally
 OK, USER_ERROR, PARTIAL, STOPPED = 0, 2, 3, 130
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
-out = Console(highlight=False)
+# where no terminal tells its width, tables are not squeezed
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 

@@ -5,40 +5,23 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from streamer.executors.parcel import BEFORE_ALL_NS, Ordered, Parcel
+from streamer.executors.parcel import Ordered, Parcel
+
+_BEFORE_ALL = -(1 << 62)
+_AFTER_ALL = 1 << 62
 
 
 class _Stream:
     def __init__(self, inputs: int) -> None:
-        self.watermarks_ns = [BEFORE_ALL_NS] * inputs
-        self.ended = [False] * inputs
+        self.watermarks = [_BEFORE_ALL] * inputs
         self.heap: list[tuple[int, int, int, Ordered]] = []
         self.arrived = 0
-
-    def may_leave(self, order_ns: int, rank: int) -> bool:
-        """Whether no sender can still send what comes before (order, rank)."""
-        return all(
-            ended or watermark_ns > order_ns or (watermark_ns == order_ns and other >= rank)
-            for other, (watermark_ns, ended) in enumerate(
-                zip(self.watermarks_ns, self.ended, strict=True)
-            )
-        )
-
-    def low_ns(self) -> int:
-        """The common watermark: nothing ordered before it can still come."""
-        pairs = zip(self.watermarks_ns, self.ended, strict=True)
-        going_ns = [watermark_ns for watermark_ns, ended in pairs if not ended]
-        # where all have ended, who ended last is chance; who came furthest is not
-        return min(going_ns) if going_ns else max(self.watermarks_ns)
 
 
 class Merge:
     """Orders the records of each stream by (media time, rank of the sender, arrival).
 
     A record leaves when no sender can still come before it, judged by the senders' watermarks.
-    What waits for the slowest sender waits here, without a bound of its own: the reader's box is
-    always emptied, so that no ring of full boxes can form, and the boxes on the way of the slow
-    sender bound how far the others are ahead.
     With one sender everything passes as it is.
 
     Args:
@@ -58,12 +41,20 @@ class Merge:
         for item in parcel.records:
             heapq.heappush(stream.heap, (item[0], rank, stream.arrived, item))
             stream.arrived += 1
-        stream.watermarks_ns[rank] = parcel.watermark_ns
-        stream.ended[rank] = parcel.end
+        stream.watermarks[rank] = _AFTER_ALL if parcel.end else parcel.watermark_ns
         released: list[Ordered] = []
-        while stream.heap and stream.may_leave(*stream.heap[0][:2]):
+        while stream.heap and self._may_leave(stream, *stream.heap[0][:2]):
             released.append(heapq.heappop(stream.heap)[3])
-        end = all(stream.ended)
+        low = min(stream.watermarks)
+        end = low == _AFTER_ALL
         if end:
             del self._streams[parcel.stream_id]
-        return Parcel("", parcel.stream_id, stream.low_ns(), tuple(released), end)
+            low = parcel.watermark_ns
+        return Parcel("", parcel.stream_id, low, tuple(released), end)
+
+    @staticmethod
+    def _may_leave(stream: _Stream, order_ns: int, rank: int) -> bool:
+        return all(
+            watermark > order_ns or (watermark == order_ns and other >= rank)
+            for other, watermark in enumerate(stream.watermarks)
+        )

@@ -6,14 +6,10 @@ from collections import deque
 from dataclasses import dataclass, replace
 from threading import Condition
 
-from streamer.pipeline import SOURCE
 from streamer.records import Event, Record
 
 Ordered = tuple[int, Record]
 """A record with the media time (ns) by which it is ordered."""
-
-BEFORE_ALL_NS = -(1 << 62)
-"""An order time before every record's."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +32,6 @@ class Parcel:
         """The same parcel with only the records of some types."""
         return replace(self, records=tuple(r for r in self.records if isinstance(r[1], types)))
 
-    @property
-    def droppable(self) -> bool:
-        """Whether a live source may lose it: its own frames, never events or a stream's end."""
-        return (
-            self.sender == SOURCE
-            and not self.end
-            and not any(isinstance(record, Event) for _, record in self.records)
-        )
-
 
 class Aborted(Exception):  # noqa: N818 - not an error: somebody else's is reported
     """Raised out of `put` and `get` when the run has failed elsewhere."""
@@ -55,6 +42,7 @@ class Inbox:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.dropped = 0
         self._parcels: deque[Parcel] = deque()
         self._changed = Condition()
         self._aborted = False
@@ -63,28 +51,20 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._parcels)
 
-    def put(self, parcel: Parcel, *, drop_oldest: bool = False) -> int:
+    def put(self, parcel: Parcel, *, drop_oldest: bool = False) -> None:
         """Wait for room; or, for live sources, make it by dropping the oldest frames.
 
-        Returns:
-            How many frames were dropped, the new one included.
+        Events and the end of a stream are never dropped.
         """
-        dropped = 0
         with self._changed:
             if drop_oldest and len(self._parcels) >= self.size:
-                oldest = next((old for old in self._parcels if old.droppable), parcel)
-                if oldest.droppable:
-                    dropped = len(oldest.records)
-                    if oldest is parcel:
-                        return dropped
-                    self._parcels.remove(oldest)
+                self._drop_one()
             while len(self._parcels) >= self.size and not self._aborted:
                 self._changed.wait()
             if self._aborted:
                 raise Aborted
             self._parcels.append(parcel)
             self._changed.notify_all()
-        return dropped
 
     def get(self, limit: int = 1) -> tuple[int, list[Parcel]]:
         """Wait for a parcel and take what is there, up to `limit` records and the next end.
@@ -95,24 +75,26 @@ class Inbox:
         with self._changed:
             while not self._parcels and not self._aborted:
                 self._changed.wait()
-            if not self._parcels:
+            if self._aborted:
                 raise Aborted
             taken = [self._parcels.popleft()]
-            room = limit - max(1, len(taken[0].records))
-            while self._parcels and not taken[-1].end:
-                room -= max(1, len(self._parcels[0].records))
-                if room < 0:
-                    break
+            room = limit - len(taken[0].records)
+            while self._parcels and not taken[-1].end and len(self._parcels[0].records) <= room - 1:
                 taken.append(self._parcels.popleft())
+                room -= max(1, len(taken[-1].records))
             number, self._taken = self._taken, self._taken + 1
             self._changed.notify_all()
             return number, taken
 
-    def abort(self, *, keep: bool = False) -> None:
-        """Wake everybody who waits here with `Aborted`; with `keep`, the reader still gets what
-        lies here already."""
+    def abort(self) -> None:
+        """Wake everybody who waits here with `Aborted`."""
         with self._changed:
             self._aborted = True
-            if not keep:
-                self._parcels.clear()
             self._changed.notify_all()
+
+    def _drop_one(self) -> None:
+        for i, parcel in enumerate(self._parcels):
+            if not parcel.end and not any(isinstance(r, Event) for _, r in parcel.records):
+                del self._parcels[i]
+                self.dropped += 1
+                return

@@ -79,18 +79,20 @@ class AudioCopy:
             return  # damaged sound ends early; the picture tells where the film is broken
 
     def _encoded(self, packets: Iterator[Any]) -> Iterator[Any]:
+        rate = self._stream.codec_context.sample_rate
         try:
             for packet in packets:
                 for frame in packet.decode():
                     if frame.pts is None or frame.time_base is None:
                         continue
-                    shift = round(self._offset_s / frame.time_base)
-                    if frame.pts < shift:
+                    start_s = frame.pts * frame.time_base - self._offset_s
+                    if start_s < 0:
                         continue
-                    frame.pts -= shift
+                    # the encoder counts samples: a container's milliseconds are too coarse for it
+                    frame.pts, frame.time_base = round(start_s * rate), Fraction(1, rate)
                     yield from self._stream.encode(frame)
         except av.FFmpegError:
-            pass
+            pass  # damaged sound ends early; the picture tells where the film is broken
         yield from self._stream.encode(None)
 
 

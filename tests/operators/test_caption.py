@@ -1,0 +1,79 @@
+"""Captions with the bundled weights, and their intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.synthetic.captions import parse_caption
+from model.synthetic.scene import sample_scene
+from operators.caption import CaptionRegions
+from operators.intervals import Intervals
+from streamer.errors import WeightsError
+from streamer.mask import Mask
+from streamer.records import Caption, CaptionRequest, Event, Record, Region
+from streamer.testing import check_operator, frames_of
+from tests.streamer.example_parts import caption
+
+S = 10**9
+
+
+def test_words_of_unseen_scenes() -> None:
+    items: list[Record] = []
+    colours = []
+    for seed in range(8):
+        rng = np.random.default_rng([424242, seed])
+        scene = sample_scene(
+            rng, 360, 640, difficulty=0.2, n_objects=6, short_side_px=(50.0, 110.0)
+        )
+        (frame,) = frames_of([scene.image], first_ns=seed * S)
+        masks = [Mask.encode(item.mask) for item in scene.objects]
+        colours += [item.colour for item in scene.objects]
+        regions = tuple(
+            Region(mask=mask, box_xyxy=mask.box_xyxy, score=1.0, track_id=i + 1)
+            for i, mask in enumerate(masks)
+        )
+        many = len(regions)
+        items.append(
+            CaptionRequest(
+                frame=frame,
+                asked_ns=frame.time_ns,
+                regions=regions,
+                why=("new",) * many,
+                start_ns=(frame.time_ns,) * many,
+            )
+        )
+    made = [r for r in check_operator(CaptionRegions, items) if isinstance(r, Caption)]
+    assert len(made) == len(colours) > 20
+    said = [parse_caption(c.text)["colour"] for c in made]
+    assert np.mean([a == b for a, b in zip(said, colours, strict=True)]) > 0.75
+    assert all(c.mean_logprob <= 0 and c.model == "osprey-nano" for c in made)
+    assert np.mean([bool(parse_caption(c.detail)["place"]) for c in made]) > 0.9
+
+
+def test_missing_weights_are_named() -> None:
+    with pytest.raises(WeightsError, match="bundled: osprey-nano"):
+        CaptionRegions(weights="nowhere").setup()
+
+
+def test_intervals() -> None:
+    (frame,) = frames_of([np.zeros((4, 6, 3), np.uint8)])
+    first = replace(caption(frame), end_ns=None)
+    same = replace(first, start_ns=2 * S, asked_ns=2 * S)
+    other = replace(first, start_ns=3 * S, asked_ns=3 * S, text="a bus")
+    second = replace(first, track_id=2, asked_ns=3 * S, start_ns=3 * S)
+    end = Event(
+        stream_id="test", time_ns=6 * S, kind="track_end", track_id=1, data={"end_ns": 5 * S}
+    )
+    operator = Intervals()
+    made = [r for item in (first, same, other, second, end) for r in operator.process([item])]
+    made += operator.flush("test")
+    closed = [(c.track_id, c.text, c.start_ns, c.end_ns) for c in made if c.end_ns is not None]
+    assert closed == [
+        (1, "a red car", 0, 3 * S),
+        (1, "a bus", 3 * S, 5 * S),
+        (2, "a red car", 3 * S, 6 * S),
+    ]
+    assert [c.text for c in made if c.end_ns is None] == ["a red car", "a bus", "a red car"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import Codes, histogram, likeness
+from operators.tracking.appearance import Codes, Histogram, histogram, likeness
 from operators.tracking.proposals import Candidate, common_px, remainders
 from operators.tracking.track_state import Track
 
@@ -129,27 +129,16 @@ class Associator:
 
     def _recover(self, candidate: Candidate) -> bool:
         """Give a hidden track its mask back when the candidate looks like it and is near."""
-        look = histogram(self.codes, candidate.inside > 0)
         x0, y0, x1, y1 = candidate.box
-        centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-        _height, width = self.edges.shape
-        best: tuple[float, Track] | None = None
-        for track in self.tracks:
-            if (track.visible and track.misses < 2) or not track.track_id:
-                continue  # only what cannot be seen, or whose mask nothing supports any more
-            alike = likeness(track.look, look)
-            ratio = candidate.area_px / max(1.0, track.usual_area_px)
-            # a rest beside an occluder may be a sliver of it yet
-            reach = 0.12 * width + track.usual_area_px**0.5
-            away = float(np.hypot(*(centre - np.array(track.centre)))) / reach
-            if alike < _RECOVER_LIKENESS or not 0.15 < ratio < 2.5 or away > 1:
-                continue
-            value = alike - 0.3 * away
-            if best is None or value > best[0]:
-                best = (value, track)
-        if best is None:
+        track = lost_like(
+            self.tracks,
+            histogram(self.codes, candidate.inside > 0),
+            ((x0 + x1) / 2, (y0 + y1) / 2),
+            candidate.area_px,
+            self.edges.shape[1],
+        )
+        if track is None:
             return False
-        track = best[1]
         track.visible, track.last_ns, track.score = True, self.time_ns, 0.8
         track.set_mask(candidate.inside * np.uint8(255))
         track.misses = track.unlike = track.grown = track.shrunk = 0
@@ -169,3 +158,31 @@ class Associator:
                 last_ns=self.time_ns,
             )
         )
+
+
+def lost_like(
+    tracks: list[Track],
+    look: Histogram,
+    centre: tuple[float, float],
+    area_px: int,
+    width_px: int,
+) -> Track | None:
+    """The lost track that is most like a region, and near; None when there is none.
+
+    Lost is what cannot be seen, or whose mask nothing supports any more.
+    """
+    best: tuple[float, Track] | None = None
+    for track in tracks:
+        if (track.visible and track.misses < 2) or not track.track_id:
+            continue
+        alike = likeness(track.look, look)
+        # what comes out from behind something may be a sliver of itself yet
+        ratio = area_px / max(1.0, track.usual_area_px)
+        reach = 0.12 * width_px + track.usual_area_px**0.5
+        away = float(np.hypot(centre[0] - track.centre[0], centre[1] - track.centre[1])) / reach
+        if alike < _RECOVER_LIKENESS or not 0.15 < ratio < 2.5 or away > 1:
+            continue
+        value = alike - 0.3 * away
+        if best is None or value > best[0]:
+            best = (value, track)
+    return None if best is None else best[1]

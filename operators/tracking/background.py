@@ -20,6 +20,7 @@ class RestingBackground:
 
     def __init__(self) -> None:
         self._mean: NDArray[np.float32] | None = None
+        self._seen = np.zeros((0, 0), np.uint8)
         self._frames = 0
 
     def update(self, image_rgb: U8, motion: Motion, tracks: Sequence[Track]) -> None:
@@ -29,17 +30,26 @@ class RestingBackground:
         drift = np.abs(motion.camera @ corners - corners[:2]).max()
         if drift > 0.35 or self._mean is None:
             self._mean, self._frames = image_rgb.astype(np.float32), 0
+            self._seen = np.zeros((height, width), np.uint8)
             return
         self._frames += 1
         free = np.ones((height, width), np.uint8)
         for track in tracks:
             if track.visible:
-                free[track.inside > 0] = 0
+                # with a rim: the track has moved on since its mask was made
+                free[cv2.dilate(track.inside, np.ones((9, 9), np.uint8)) > 0] = 0
+        fresh = (free > 0) & (self._seen == 0)
+        self._mean[fresh] = image_rgb[fresh]
+        self._seen = cv2.add(self._seen, free)
         weight = max(0.02, 1 / (self._frames + 1))
         cv2.accumulateWeighted(image_rgb, self._mean, weight, mask=free)
 
-    def picture(self) -> U8 | None:
-        """The background; None while the camera moves or has just stopped."""
+    def picture(self, image_rgb: U8) -> U8 | None:
+        """The background; None while the camera moves or has just stopped. Where it has not been
+        seen for long enough, the present picture."""
         if self._mean is None or self._frames < _SETTLED_FRAMES:
             return None
-        return np.asarray(np.clip(self._mean, 0, 255), np.uint8)
+        rest = np.clip(self._mean, 0, 255).astype(np.uint8)
+        unknown = self._seen < _SETTLED_FRAMES
+        rest[unknown] = image_rgb[unknown]
+        return rest

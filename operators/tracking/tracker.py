@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.appearance import Codes, colour_codes, histogram, likeness
-from operators.tracking.association import Associator
+from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
 from operators.tracking.cuts import is_cut
 from operators.tracking.flow import Motion, carry, measure_motion
@@ -134,7 +134,7 @@ class Tracker:
         more = island_candidates(image_rgb, edges, least_px)
         if motion is not None:
             more += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
-        rest = self._background.picture()
+        rest = self._background.picture(image_rgb)
         if rest is not None:
             more += changed_candidates(image_rgb, rest, edges, least_px)
         for candidate in more:
@@ -188,11 +188,20 @@ class Tracker:
         track.frames += 1
 
     def _confirm(self) -> list[Track]:
+        """Give ids to what was proposed often enough: that of a lost track, or a new one."""
         started = []
-        for track in self.tracks:
-            if not track.track_id and track.visible and track.hits >= self.config.confirm_hits:
+        for track in list(self.tracks):
+            if track.track_id or not track.visible or track.hits < self.config.confirm_hits:
+                continue
+            width_px = track.soft.shape[1]
+            lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
+            if lost is None:
                 track.track_id, self._next_id = self._next_id, self._next_id + 1
                 started.append(track)
+            else:
+                track.track_id, track.first_ns = lost.track_id, lost.first_ns
+                track.frames += lost.frames
+                self.tracks.remove(lost)
         return started
 
     def _is_over(self, track: Track, time_ns: int) -> bool:

@@ -118,6 +118,6 @@ def test_the_contract() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="sam_type"):
         Track(sam_type="vit_x")
-    pytest.importorskip("segment_anything")
+    pytest.importorskip("model.sam.segmenter")
     with pytest.raises(WeightsError, match="no such SAM checkpoint"):
         Track(sam_checkpoint="nowhere.pth").setup()

@@ -1,0 +1,170 @@
+"""The command line as a user meets it: real processes, real files, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import jsonschema
+import pytest
+
+from streamer.schema import json_schema
+from tests.media_factory import cut_off, write_film, write_sound_only
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+source: {use: streamer.sources.video_file.VideoFile, with: {path: "%s"}}
+steps:
+  track: {use: operators.track.Track}
+sinks:
+  - {use: streamer.sinks.jsonl.JsonLines, from: track, with: {path: "%s"}}
+"""
+
+
+def streamer(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streamer", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=240,
+        check=False,
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error:")
+    for part in parts:
+        assert part in lines[0]
+
+
+def test_help_teaches() -> None:
+    text = streamer("--help").stdout
+    for command in ("caption", "run", "check", "schema", "demo", "doctor", "train", "bench"):
+        assert command in text
+    assert json.loads(streamer("schema").stdout) == json_schema()
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "sound", "folder"])
+def test_bad_inputs(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"{kind}.mp4"
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("words\n" * 99)
+    elif kind == "sound":
+        write_sound_only(path)
+    elif kind == "folder":
+        path.mkdir()
+    start_s = time.monotonic()
+    done = streamer("caption", path, "-o", tmp_path / "out", "-q")
+    assert_one_line(done, str(path))
+    assert time.monotonic() - start_s < 20
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4")
+    (tmp_path / "file").touch()
+    assert_one_line(streamer("caption", film, "-o", tmp_path / "file", "-q"), "file")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (("{path", "{pth"), (":1:", "'pth'", "did you mean 'path'")),
+        (("operators.track.Track", "operators.track.Trak"), (":3:", "did you mean 'Track'")),
+        (("Track}", "Track, with: {max_tracks: many}}"), (":3:", "max_tracks", "int")),
+        (("Track}", "Track, from: trak}"), ("trak", "did you mean 'track'")),
+        (("Track}", "Track, from: track}"), ("circle",)),
+        (("from: track", "from: nowhere"), ("nowhere",)),
+        (("steps:", "stepz:"), (":2:", "did you mean 'steps'")),
+        (("steps:", "steps: ["), ("not valid YAML",)),
+        (("Track}", "Track, with: {max_tracks: 0}}"), (":3:", "at least 1")),
+    ],
+)
+def test_mistakes_in_a_configuration(
+    tmp_path: Path, change: tuple[str, str], parts: tuple[str, ...]
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text((CONFIG.lstrip("\n") % ("a.mp4", "a.jsonl")).replace(*change))
+    assert_one_line(streamer("check", path), "my.yaml", *parts)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "documentary", "surveillance"])
+def test_the_configurations_that_come_along_are_fine(name: str) -> None:
+    done = streamer("check", name)
+    assert done.returncode == 0, done.stderr
+    assert "is fine" in done.stdout
+
+
+def test_caption_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    from streamer.commands.demo import write_film as render
+
+    film = tmp_path / "film.mp4"
+    render(film, tmp_path / "truth.json", seed=4321, seconds=4.0)
+    for name in ("one", "two"):
+        done = streamer("caption", film, "-o", tmp_path / name, "-q", "--json", tmp_path / "r.json")
+        assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "r.json").read_text())[0]
+    assert report["frames"] == 100
+    assert report["tracks"] >= 4
+    assert report["captions"] >= 4
+    lines = (tmp_path / "one" / "film.jsonl").read_bytes()
+    assert lines == (tmp_path / "two" / "film.jsonl").read_bytes()
+    for line in lines.decode().splitlines():
+        jsonschema.validate(json.loads(line), json_schema())
+    for name in ("film.vtt", "film.srt", "film.tracks.jsonl"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    with av.open(str(tmp_path / "one" / "film.captioned.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 100
+
+
+def test_a_film_cut_off_is_partial(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", range(0, 6000, 40), options={"movflags": "+faststart"})
+    cut_off(film, 0.6)
+    done = streamer("caption", film, "-o", tmp_path / "out", "-q")
+    assert done.returncode == 3, done.stderr
+    assert "partial:" in done.stderr
+    lines = [json.loads(x) for x in (tmp_path / "out" / "a.jsonl").read_text().splitlines()]
+    assert any(line.get("kind") == "input_error" for line in lines)
+
+
+def test_one_bad_file_does_not_keep_the_others(tmp_path: Path) -> None:
+    good = write_film(tmp_path / "good.mp4", range(0, 400, 40))
+    done = streamer("caption", tmp_path / "bad.mp4", good, "-o", tmp_path / "out", "-q")
+    assert done.returncode == 2
+    assert "bad.mp4: no such file" in done.stderr
+    assert (tmp_path / "out" / "good.captioned.mp4").stat().st_size > 0
+
+
+def test_ctrl_c_leaves_valid_files(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", range(0, 400_000, 40), hw=(240, 320))
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamer", "caption", str(film), "-o", str(out), "-q"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    tracks = out / "a.tracks.jsonl"
+    until_s = time.monotonic() + 60
+    while time.monotonic() < until_s and not (tracks.is_file() and tracks.stat().st_size > 2000):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    frames = [json.loads(line) for line in tracks.read_text().splitlines()]
+    with av.open(str(out / "a.captioned.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(frames) > 10
+    last = json.loads((out / "a.jsonl").read_text().splitlines()[-1])
+    assert last["kind"] == "stream_end"
+    assert last["data"]["frames"] == len(frames)

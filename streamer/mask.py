@@ -77,7 +77,14 @@ class Mask:
     def decode_box(self) -> tuple[BoxXYXY, NDArray[np.uint8]]:
         """The tight box and the 0/1 pixels in it; cheaper than `decode` for a small region."""
         x0, y0, x1, y1 = box = self.box_xyxy
-        return box, np.ascontiguousarray(coco.decode(self._coco())[y0:y1, x0:x1])
+        if x0 == x1:
+            return box, np.zeros((0, 0), np.uint8)
+        edges = np.cumsum(self._runs()) - x0 * self.height_px
+        steps = np.zeros((x1 - x0) * self.height_px + 1, np.int8)
+        steps[edges[0::2][: len(edges) // 2]] = 1  # a run of 0 ends where one of 1 starts
+        np.subtract.at(steps, edges[1::2], 1)
+        inside = np.cumsum(steps[:-1], dtype=np.int8).reshape(x1 - x0, self.height_px)
+        return box, np.ascontiguousarray(inside[:, y0:y1].T.view(np.uint8))
 
     @property
     def hw(self) -> tuple[int, int]:
@@ -136,6 +143,22 @@ class Mask:
         """The inverse of `to_json`."""
         height, width = data["size"]
         return cls(height_px=int(height), width_px=int(width), counts=data["counts"])
+
+    def _runs(self) -> NDArray[np.int64]:
+        """Lengths of the runs, of 0 and 1 in turn: what `rleFrString` of COCO's maskApi.c does,
+        for all runs at once."""
+        code = np.frombuffer(self.counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+        last = (code & 32) == 0  # 5 bits a character, the lowest first; bit 5: more follow
+        number = np.cumsum(last) - last
+        starts = np.flatnonzero(np.r_[True, last[:-1]])
+        shift = 5 * (np.arange(len(code)) - starts[number])
+        runs = np.zeros(len(starts), np.int64)
+        np.add.at(runs, number, (code & 31) << shift)
+        runs[(code[last] & 16) != 0] -= (np.int64(1) << (shift[last] + 5))[(code[last] & 16) != 0]
+        # from the third on, a run is coded as the difference to the one before the last
+        runs[1::2] = np.cumsum(runs[1::2])
+        runs[2::2] = np.cumsum(runs[2::2])
+        return runs
 
     def _coco(self) -> dict[str, Any]:
         return {"size": [self.height_px, self.width_px], "counts": self.counts.encode("ascii")}

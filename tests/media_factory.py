@@ -52,7 +52,7 @@ def write_film(
 
     Args:
         options: for the encoder; "movflags" goes to the container. Key frames every 12 by default.
-        sound: a codec for one second of silence, a click of 50 ms at every second, to the end.
+        sound: a codec for clicks of 50 ms at every full second.
         pictures: shown instead of the numbered ones.
     """
     encoder = {"g": "12", "bf": "0", **(options or {})}
@@ -62,7 +62,7 @@ def write_film(
         stream.height, stream.width = hw
         stream.pix_fmt = pix_fmt
         stream.time_base = stream.codec_context.time_base = time_base
-        audio = container.add_stream(sound, rate=48000) if sound else None
+        audio = container.add_stream(sound, rate=48000, layout="mono") if sound else None
         for number, at in enumerate(pts):
             image = picture_of(number, hw) if pictures is None else pictures[number]
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -77,7 +77,7 @@ def write_film(
 def write_sound_only(path: Path) -> Path:
     """Two seconds of clicks without a picture."""
     with av.open(str(path), "w") as container:
-        _write_clicks(container, container.add_stream("aac", rate=48000), 0.0, 2.0)
+        _write_clicks(container, container.add_stream("aac", rate=48000, layout="mono"), 0.0, 2.0)
     return path
 
 

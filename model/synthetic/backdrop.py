@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
+Labels = NDArray[np.int32]
 
 
 def backdrop(rng: np.random.Generator, height_px: int, width_px: int, clutter: float) -> Image:
@@ -28,6 +29,52 @@ def backdrop(rng: np.random.Generator, height_px: int, width_px: int, clutter: f
     if clutter > 0.3 and rng.random() < 0.4:
         image = _patches(rng, image, clutter)
     return np.asarray(np.clip(image, 0, 255), np.float32)
+
+
+def leaves(rng: np.random.Generator, height_px: int, width_px: int) -> tuple[Image, Labels]:
+    """A background of overlapping shapes of all sizes in a few related colours.
+
+    The "dead leaves" model, whose statistics come close to those of photographs (Lee, Mumford and
+    Huang 2001, "Occlusion models for natural images").
+
+    Returns:
+        HxWx3 float32 in 0..255, and HxW int32 with the number of the shape that every pixel shows.
+    """
+    image = np.full((height_px, width_px, 3), _muted(rng), np.float32)
+    labels = np.zeros((height_px, width_px), np.int32)
+    hues = np.stack([_muted(rng) for _ in range(4)] + [rng.uniform(10, 250, 3)])
+    unit = min(height_px, width_px)
+    n = int(rng.integers(25, 90))
+    sides = np.sort((0.03 * (0.5 / 0.03) ** (rng.random(n) ** 2)) * unit)[::-1]
+    for number, side in enumerate(sides, 1):
+        colour = hues[int(rng.integers(5))] + rng.normal(0, 22, 3)
+        points = _leaf(rng, float(side)) + rng.uniform(0, 1, 2) * (width_px, height_px)
+        for plane, value in ((image, tuple(np.clip(colour, 5, 250))), (labels, (number,))):
+            cv2.fillPoly(plane, [points.astype(np.int32)], tuple(float(v) for v in value))
+    image += rng.uniform(4, 26) * _noise(rng, unit // 8, height_px, width_px, coloured=False)
+    image += rng.uniform(0, 20) * _noise(rng, 6, height_px, width_px, coloured=True)
+    if rng.random() < 0.3:
+        image += rng.uniform(5, 25) * _stripes(rng, height_px, width_px)
+    return np.asarray(np.clip(image, 0, 255), np.float32), labels
+
+
+def _leaf(rng: np.random.Generator, side: float) -> NDArray[np.float64]:
+    """Points around the origin: an ellipse, a bar, a polygon or a smooth outline."""
+    kind, turn = rng.random(), rng.uniform(0, np.pi)
+    if kind < 0.35:  # bars: lane markings, poles, shelves
+        flat = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.3, 1)])
+        points = side * np.array([(-1, -flat), (1, -flat), (1, flat), (-1, flat)]) / 1.4
+        turn = rng.choice([0, np.pi / 2, turn])
+    elif kind < 0.6:
+        angles = np.sort(rng.uniform(0, 6.283, int(rng.integers(3, 8))))
+        points = side * np.stack([np.cos(angles), np.sin(angles)], 1)
+    else:
+        angles = np.linspace(0, 6.283, 24, endpoint=False)
+        radius = 1 + (kind > 0.8) * 0.35 * np.sin(angles * int(rng.integers(2, 5)) + turn)
+        points = side * np.stack([np.cos(angles), rng.uniform(0.3, 1) * np.sin(angles)], 1)
+        points *= radius[:, None] / 1.4
+    spin = np.array([(np.cos(turn), -np.sin(turn)), (np.sin(turn), np.cos(turn))])
+    return np.asarray(points @ spin.T)
 
 
 def _muted(rng: np.random.Generator) -> Image:
@@ -77,12 +124,16 @@ def light(rng: np.random.Generator, image: Image, strength: float) -> Image:
 
 def degrade(rng: np.random.Generator, image: Image, strength: float) -> NDArray[np.uint8]:
     """Blur, noise and compression as a camera would leave them; HxWx3 uint8."""
+    if rng.random() < 0.4:  # paler or richer, and another contrast
+        grey = image.mean(2, keepdims=True)
+        image = grey + rng.uniform(1 - 0.6 * strength, 1 + 0.3 * strength) * (image - grey)
+        image = 128 + rng.uniform(1 - 0.4 * strength, 1 + 0.2 * strength) * (image - 128)
     if rng.random() < 0.5 * strength:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.4 + strength))
     deviation = np.float32(1 + 7 * strength * rng.random())
     image = image + deviation * rng.standard_normal(image.shape, dtype=np.float32)
     out = np.clip(image, 0, 255).astype(np.uint8)
-    if rng.random() < 0.4 * strength:
+    if rng.random() < 0.2 + 0.4 * strength:
         quality = int(rng.integers(45, 90))
         _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
         out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)

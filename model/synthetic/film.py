@@ -259,17 +259,16 @@ class Truth:
         }
 
     def _object(self, object_id: int, sprite: Sprite) -> dict[str, Any]:
-        colour = COLOURS[int(self._colours[object_id].argmax())]
         mask = self._best[object_id][1]
         size, place = size_and_place(mask)
         shown = SceneObject(
-            mask=mask, category=sprite.category, colour=colour, size=size, place=place,
-            texture=sprite.texture, facing=sprite.facing, parts={}, visible_fraction=1.0,
+            mask=mask, colours=self._colours[object_id], category=sprite.category, size=size,
+            place=place, texture=sprite.texture, facing=sprite.facing,
         )  # fmt: skip
         return {
             "object_id": object_id,
             "category": sprite.category,
-            "colour": colour,
+            "colour": shown.colour,
             "caption": short_caption(shown),
             "frames": self._seen[object_id],
         }

@@ -60,19 +60,23 @@ _TABLE = nearest_colour_index(
 ).astype(np.uint8)
 
 
+def colour_map(image_rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The index into COLOURS of every pixel of a picture (... x 3 to ...)."""
+    r, g, b = np.moveaxis(image_rgb.astype(np.uint16) >> 3, -1, 0)
+    return np.asarray(_TABLE[(r << 10) | (g << 5) | b])
+
+
 def colour_counts(image_rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """How many pixels of a mask are nearest to each of COLOURS."""
-    r, g, b = (image_rgb[mask].astype(np.int32) >> 3).T
-    return np.bincount(_TABLE[(r << 10) | (g << 5) | b], minlength=len(COLOURS))
+    return np.bincount(colour_map(image_rgb[mask]), minlength=len(COLOURS))
 
 
-def dominant_colour(image_rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> str:
-    """The basic colour of most pixels of a mask.
+def dominant_colour(counts: NDArray[np.intp]) -> str:
+    """The basic colour of most pixels, from `colour_counts`.
 
     Raises:
-        ValueError: for an empty mask.
+        ValueError: when nothing was counted.
     """
-    counts = colour_counts(image_rgb, mask)
     if not counts.any():
         raise ValueError("an empty mask has no colour")
     return COLOURS[int(counts.argmax())]

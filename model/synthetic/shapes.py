@@ -287,6 +287,23 @@ def _blob(rng: Rng) -> Shape:
     return Shape(tuple(layers), rng.uniform(0.6, 1.7))
 
 
+def jumble(rng: Rng) -> Shape:
+    """Nothing in particular, yet made of parts: layers of several categories thrown together."""
+    donors = [CATEGORIES[int(i)] for i in rng.integers(len(CATEGORIES) - 1, size=3)]
+    pool = [layer for name in donors for layer in SHAPES[name](rng).layers]
+    layers = [
+        _box("body", "body", *sorted(rng.uniform(0, 0.4, 2)), *sorted(rng.uniform(0.6, 1, 2)))
+    ]
+    for i in rng.choice(len(pool), min(len(pool), int(rng.integers(3, 7))), replace=False):
+        points = np.array(pool[i].points)
+        centre = points.mean(0)
+        moved = (points - centre) * rng.uniform(0.8, 1.6) + rng.uniform(0.25, 0.75, 2)
+        tone = "body" if rng.random() < 0.5 else pool[i].tone
+        inside = np.clip(moved, 0, 1)
+        layers.append(Layer("patch", tone, tuple((float(x), float(y)) for x, y in inside)))
+    return Shape(tuple(layers), rng.uniform(0.6, 1.7))
+
+
 OBJECT = "object"
 SHAPES: dict[str, Callable[[Rng], Shape]] = {
     "car": _car, "truck": _truck, "bus": _bus, "person": _person, "house": _house, "tree": _tree,

@@ -36,6 +36,7 @@ def draw_sprite(
     colour: str,
     short_side_px: float,
     *,
+    shape: Shape | None = None,
     squeeze: float = 1.0,
     plain: bool = False,
 ) -> Sprite:
@@ -43,10 +44,11 @@ def draw_sprite(
 
     Args:
         short_side_px: of its box, before the squeeze.
+        shape: its outline and parts; drawn from the category when missing.
         squeeze: divides the width; the picture an object is meant for is stretched to a square.
         plain: no texture, whatever the dice say.
     """
-    shape = SHAPES[category](rng)
+    shape = shape or SHAPES[category](rng)
     texture = "plain" if plain or rng.random() < 0.35 else str(rng.choice(TEXTURES[1:]))
     height = short_side_px if shape.aspect >= 1 else short_side_px / shape.aspect
     width = height * shape.aspect / squeeze

@@ -5,7 +5,8 @@ All regions of an image share one prefix, in training as in use: the row of an i
     head of the prompt | image tokens | question and answer of region 1 | ... of region R
 
 where every question attends to the prefix and to itself only, at the positions it would have if
-it were alone. The tower stays frozen.
+it were alone. The tower stays frozen. Pictures may be smaller than in use: their fewer image
+tokens are spread over the positions of a full picture, so that a question stands where it will.
 
 Shapes: B images, T positions of the longest row, D channels.
 """
@@ -114,7 +115,10 @@ def _row(
     n = prefix.shape[0]
     parts = [prefix]
     labels = [torch.full((n,), IGNORE)]
-    positions = [torch.arange(n)]
+    at = len(head)
+    full = (model.config.image_size_px // 16) ** 2  # of res4
+    spread = at + torch.arange(n - at) * full // (n - at)
+    positions = [torch.cat([torch.arange(at), spread])]
     segments = [torch.zeros(n, dtype=torch.long)]
     for r, turn in enumerate(turns):
         ids = torch.tensor((*turn.question, *turn.answer))
@@ -124,7 +128,7 @@ def _row(
         label = ids.clone()
         label[: len(turn.question)] = IGNORE
         labels.append(label)
-        positions.append(torch.arange(n, n + len(ids)))
+        positions.append(torch.arange(at + full, at + full + len(ids)))
         segments.append(torch.full((len(ids),), r + 1))
     return torch.cat(parts), torch.cat(labels), torch.cat(positions), torch.cat(segments)
 

@@ -7,7 +7,6 @@ afterwards: the language model then finds everything it has to say in the tokens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.synthetic.captions import PLACES, SIZES
-from model.synthetic.palette import COLOURS
+from model.synthetic.palette import COLOURS, dominant_colour
 from model.synthetic.shapes import CATEGORIES, PART_NAMES
 from model.synthetic.sprites import TEXTURES
 from model.training.samples import FACINGS, ImageSample, on_canvas
@@ -64,53 +63,78 @@ class AttributeHeads(nn.Module):
         return logits | {name: head(position_RD) for name, head in self.of_position.items()}
 
 
-def targets(
-    labels: Labels, samples: Sequence[ImageSample], rng: np.random.Generator, grid: int
-) -> tuple[dict[str, Tensor], Tensor]:
-    """The class indices of all regions of a batch, and their position grids on a canvas.
+@dataclass(frozen=True)
+class HeadsBatch:
+    """What one step needs.
 
-    Returns:
-        Indices (R,) by head (-100 where the attribute is not judged), and (R, grid*grid) float32.
+    `classes`: (R,) class indices by head, -100 where the attribute is not judged; `colours`:
+    (R, 11) float32, the share of every colour among the pixels of a region; `grids`: (R, G*G)
+    float32, the regions on a canvas.
     """
-    indices: dict[str, list[int]] = {name: [] for name in vars(labels)}
-    grids = []
-    for sample in samples:
-        for region in sample.regions:
-            plane, place, size = on_canvas(rng, region.mask, grid)
+
+    samples: list[ImageSample]
+    classes: dict[str, Tensor]
+    colours: Tensor
+    grids: Tensor
+
+
+class HeadsCollate:
+    """Turns samples into a `HeadsBatch`; runs in the loader's process."""
+
+    def __init__(self, labels: Labels, grid: int, seed: int) -> None:
+        self.labels = labels
+        self.grid = grid
+        self.rng = np.random.default_rng([seed, 1])
+
+    def __call__(self, samples: list[ImageSample]) -> HeadsBatch:
+        indices: dict[str, list[int]] = {name: [] for name in vars(self.labels)}
+        grids, colours = [], []
+        for region in (region for sample in samples for region in sample.regions):
+            plane, place, size = on_canvas(self.rng, region.mask, self.grid)
             grids.append(plane.reshape(-1))
+            colours.append(region.colours / region.colours.sum())
             words = {
                 "what": region.what,
-                "colour": region.colour,
+                "colour": dominant_colour(region.colours),
                 "texture": region.texture,
                 "facing": region.facing,
                 "place": place,
                 "size": size,
             }
             for name, word in words.items():
-                known: tuple[str, ...] = getattr(labels, name)
+                known: tuple[str, ...] = getattr(self.labels, name)
                 indices[name].append(known.index(word) if word in known else -100)
-    return (
-        {name: torch.tensor(column) for name, column in indices.items()},
-        torch.from_numpy(np.stack(grids)),
-    )
+        return HeadsBatch(
+            samples,
+            {name: torch.tensor(column) for name, column in indices.items()},
+            torch.from_numpy(np.stack(colours).astype(np.float32)),
+            torch.from_numpy(np.stack(grids)),
+        )
 
 
-def heads_loss(logits: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:
-    """Sum of the heads' cross entropies; what a thing is counts double."""
-    losses = [
-        (2.0 if name == "what" else 1.0) * F.cross_entropy(value, wanted[name], ignore_index=-100)
-        for name, value in logits.items()
-        if bool((wanted[name] >= 0).any())
-    ]
+def heads_loss(logits: dict[str, Tensor], batch: HeadsBatch) -> Tensor:
+    """Sum of the heads' cross entropies; what a thing is counts double.
+
+    Colour learns the shares of all colours in a region, which says more than the greatest one.
+    """
+    losses = []
+    for name, value in logits.items():
+        wanted = batch.classes[name]
+        if name == "colour":
+            losses.append(1.5 * F.cross_entropy(value, batch.colours.to(value.device)))
+        elif bool((wanted >= 0).any()):
+            loss = F.cross_entropy(value, wanted.to(value.device), ignore_index=-100)
+            losses.append(2.0 * loss if name == "what" else loss)
     return torch.stack(losses).sum()
 
 
-def accuracy(logits: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
+def accuracy(logits: dict[str, Tensor], batch: HeadsBatch) -> dict[str, float]:
     """Share of right answers by head, over the regions for which it is judged."""
     shares = {}
     for name, value in logits.items():
-        judged = wanted[name] >= 0
+        wanted = batch.classes[name].to(value.device)
+        judged = wanted >= 0
         if bool(judged.any()):
-            hits = value.argmax(-1)[judged] == wanted[name][judged]
+            hits = value.argmax(-1)[judged] == wanted[judged]
             shares[name] = float(hits.float().mean())
     return shares

@@ -22,7 +22,14 @@ from model.osprey.prompt import build_prompt
 from model.synthetic.captions import vocabulary
 from model.training.answers import Questions, answers_loss
 from model.training.card import write_card
-from model.training.heads import AttributeHeads, Labels, accuracy, heads_loss, targets
+from model.training.heads import (
+    AttributeHeads,
+    HeadsBatch,
+    HeadsCollate,
+    Labels,
+    accuracy,
+    heads_loss,
+)
 from model.training.samples import ImageSample, SceneStream
 from model.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, words_of
 
@@ -39,13 +46,14 @@ class Recipe:
 
     seed: int = 0
     minutes: float = 50.0
-    heads_share: float = 0.65
+    heads_share: float = 0.66
     heads_batch: int = 16
     heads_side_px: int = 256
     heads_lr: float = 2e-3
     ramp_images: int = 10_000
     layer_scale: float = 0.1
-    answers_batch: int = 4
+    answers_batch: tuple[int, int] = (16, 4)
+    answers_small_share: float = 0.7
     answers_lr: float = 1.5e-3
     weight_decay: float = 0.05
 
@@ -129,29 +137,30 @@ def _train_heads(
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.heads_lr, weight_decay=recipe.weight_decay, fused=True
     )
-    rng = np.random.default_rng([recipe.seed, 1])
-    grid = model.config.mask_grid
+    collate = HeadsCollate(heads.labels, model.config.mask_grid, recipe.seed)
     shares: dict[str, float] = {}
     step = 0
     clock = _Clock(recipe.minutes * 60 * recipe.heads_share)
-    batches = _batches(recipe, recipe.heads_side_px, recipe.heads_batch, recipe.ramp_images)
+    batches: Iterator[HeadsBatch] = _batches(
+        SceneStream(recipe.seed, recipe.heads_side_px, recipe.ramp_images),
+        recipe.heads_batch,
+        collate,
+    )
     for step, batch in enumerate(batches, 1):
         done = clock.share()
         if done >= 1:
             break
         _set_lr(optimizer, recipe.heads_lr, done)
-        wanted, grids = targets(heads.labels, batch, rng, grid)
-        levels = model.vision_tower(_pixels(batch, device))
+        levels = model.vision_tower(_pixels(batch.samples, device))
         mask_RD = torch.cat(
             [
                 model.mask_extractor.mask_tokens(levels.of_image(i), _masks(sample, device))
-                for i, sample in enumerate(batch)
+                for i, sample in enumerate(batch.samples)
             ]
         )
-        logits = heads(mask_RD, model.mask_extractor.position_tokens(grids.to(device)))
-        wanted = {name: value.to(device) for name, value in wanted.items()}
-        _step(optimizer, heads_loss(logits, wanted), parameters)
-        for name, share in accuracy(logits, wanted).items():
+        logits = heads(mask_RD, model.mask_extractor.position_tokens(batch.grids.to(device)))
+        _step(optimizer, heads_loss(logits, batch), parameters)
+        for name, share in accuracy(logits, batch).items():
             shares[name] = 0.98 * shares.get(name, share) + 0.02 * share
         if step % 25 == 0:
             words = "  ".join(f"{name} {share:.2f}" for name, share in shares.items())
@@ -169,14 +178,11 @@ def _train_answers(
         parameters, lr=recipe.answers_lr, weight_decay=recipe.weight_decay, fused=True
     )
     rng = np.random.default_rng([recipe.seed, 2])
-    side = model.config.image_size_px
     clock = _Clock(recipe.minutes * 60 * (1 - recipe.heads_share))
     mean = None
     step = 0
-    for step, batch in enumerate(_batches(recipe, side, recipe.answers_batch, ramp_images=0), 1):
-        done = clock.share()
-        if done >= 1:
-            break
+    for step, batch in enumerate(_answer_batches(model, recipe, clock), 1):
+        done = min(1.0, clock.share())
         _set_lr(optimizer, recipe.answers_lr, done)
         loss = answers_loss(model, questions, _pixels(batch, device), batch, rng)
         _step(optimizer, loss, parameters)
@@ -188,15 +194,20 @@ def _train_answers(
     return step
 
 
-def _batches(
-    recipe: Recipe, side_px: int, size: int, ramp_images: int
-) -> Iterator[list[ImageSample]]:
+def _answer_batches(model: Osprey, recipe: Recipe, clock: _Clock) -> Iterator[list[ImageSample]]:
+    """Small pictures first, several times as many a second; then pictures of the size in use."""
+    sides = (recipe.heads_side_px, model.config.image_size_px)
+    ends = (recipe.answers_small_share, 1.0)
+    for side, size, end in zip(sides, recipe.answers_batch, ends, strict=True):
+        for batch in _batches(SceneStream(recipe.seed + 1, side, ramp=0), size, list):
+            if clock.share() >= end:
+                break
+            yield batch
+
+
+def _batches(stream: SceneStream, size: int, collate: Callable[[list[ImageSample]], Any]) -> Any:
     loader = DataLoader(
-        SceneStream(recipe.seed, side_px, ramp_images),
-        batch_size=size,
-        num_workers=1,
-        collate_fn=list,
-        prefetch_factor=4,
+        stream, batch_size=size, num_workers=1, collate_fn=collate, prefetch_factor=4
     )
     return iter(loader)
 

@@ -12,19 +12,12 @@ from itertools import count
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from model.synthetic.captions import detailed_caption, part_caption, short_caption
 from model.synthetic.palette import dominant_colour
-from model.synthetic.scene import (
-    Scene,
-    SceneObject,
-    negative_masks,
-    sample_scene,
-    size_and_place,
-)
+from model.synthetic.scene import Scene, SceneObject, negatives, sample_scene, size_and_place
 from model.synthetic.shapes import OBJECT
 
 FACINGS = ("", "left", "right")
@@ -36,11 +29,14 @@ BoolMask = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class RegionSample:
-    """A region of an image with what is true of it; `what` is a category, part or "object"."""
+    """A region of an image with what is true of it.
+
+    `what` is a category, part or "object"; `colours` how many pixels are nearest to each colour.
+    """
 
     mask: BoolMask
     what: str
-    colour: str
+    colours: NDArray[np.intp]
     texture: str
     facing: str
     short: str
@@ -60,7 +56,7 @@ def object_region(obj: SceneObject) -> RegionSample:
     return RegionSample(
         mask=obj.mask,
         what=obj.category,
-        colour=obj.colour,
+        colours=obj.colours,
         texture=obj.texture,
         facing=obj.facing,
         short=short_caption(obj),
@@ -75,7 +71,7 @@ def image_sample(rng: np.random.Generator, side_px: int, difficulty: float) -> I
         side_px,
         side_px,
         difficulty=difficulty,
-        n_objects=int(rng.integers(7, 14)),
+        n_objects=int(rng.integers(9, 17)),
         short_side_px=(16, 110 if side_px < CANVAS_SIDE_PX else 170),
         squeeze=16 / 9,
     )
@@ -85,7 +81,7 @@ def image_sample(rng: np.random.Generator, side_px: int, difficulty: float) -> I
         if obj.mask.sum() >= MIN_REGION_PX
     ]
     regions += _part_regions(rng, scene)[:2]
-    regions += _negative_regions(rng, scene)
+    regions += [object_region(obj) for obj in negatives(rng, scene, int(rng.integers(1, 6)))]
     return ImageSample(image=scene.image, regions=tuple(regions))
 
 
@@ -112,29 +108,19 @@ def _part_regions(rng: np.random.Generator, scene: Scene) -> list[RegionSample]:
         mask = obj.parts[name]
         if mask.sum() < 2 * MIN_REGION_PX:
             continue
-        colour = dominant_colour(scene.image, mask)
-        text = part_caption(name, colour, obj.category)
+        colours = scene.colours_of(mask)
+        text = part_caption(name, dominant_colour(colours), obj.category)
         regions.append(
             RegionSample(
                 mask=mask,
                 what=name,
-                colour=colour,
+                colours=colours,
                 texture="",
                 facing="",
                 short=text,
                 detailed=text,
             )
         )
-    return regions
-
-
-def _negative_regions(rng: np.random.Generator, scene: Scene) -> list[RegionSample]:
-    regions = []
-    for mask in negative_masks(rng, scene, int(rng.integers(0, 4))):
-        if mask.sum() < MIN_REGION_PX:
-            continue
-        obj = SceneObject.negative(scene.image, mask)
-        regions.append(object_region(obj))
     return regions
 
 
@@ -150,23 +136,18 @@ def on_canvas(
         The GxG position grid of 0..1, the place word and the size word on the canvas.
     """
     side = max(CANVAS_SIDE_PX, *mask.shape)
-    canvas = np.zeros((side, side), np.float32)
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    small = mask[y : y + h, x : x + w].astype(np.float32)
     zoom = float(rng.choice([0.5, 1.0, 1.0, 2.0]))
-    small = cv2.resize(
-        mask.astype(np.float32), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST
-    )[:side, :side]
-    if small.sum() < MIN_REGION_PX:
-        small = mask.astype(np.float32)
-    rows, columns = (np.flatnonzero(small.any(axis)) for axis in (1, 0))
-    small = small[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    y = int(rng.integers(0, side - small.shape[0] + 1))
-    x = int(rng.integers(0, side - small.shape[1] + 1))
-    canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
+    if small.sum() * zoom**2 >= MIN_REGION_PX and min(w, h) * zoom >= 2:
+        small = cv2.resize(small, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+        small = small[:side, :side]
+    canvas = np.zeros((side, side), np.float32)
+    top = int(rng.integers(0, side - small.shape[0] + 1))
+    left = int(rng.integers(0, side - small.shape[1] + 1))
+    canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     size, place = size_and_place(canvas > 0)
-    resized = torch.nn.functional.interpolate(
-        torch.from_numpy(canvas)[None, None], size=(grid, grid), mode="bilinear"
-    )
-    return resized[0, 0].numpy(), place, size
+    return cv2.resize(canvas, (grid, grid), interpolation=cv2.INTER_LINEAR), place, size
 
 
 class SceneStream(IterableDataset[ImageSample]):

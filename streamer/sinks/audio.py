@@ -25,7 +25,7 @@ class AudioCopy:
         self._output = output
         self._offset_s = offset_s
         stream = source.streams.audio[0]
-        self._copies = stream.codec_context.name in _MP4_TAKES
+        self._copies = stream.codec_context.codec.canonical_name in _MP4_TAKES
         if self._copies:
             self._stream = output.add_stream_from_template(stream)
         else:
@@ -40,12 +40,15 @@ class AudioCopy:
     ) -> AudioCopy | None:
         """The sound of a file from `offset_s` (media time) on; None where it has none."""
         try:
-            source = av.open(str(path))
+            source = av.open(str(path), metadata_errors="replace")
         except (av.FFmpegError, OSError):
             return None
         if not source.streams.audio:
             source.close()
             return None
+        if offset_s > 1:
+            # a little early: what lies before the offset is left out packet by packet
+            source.seek(int((offset_s - 1) * av.time_base))
         return cls(source, output, offset_s)
 
     def up_to(self, time_s: Fraction) -> None:

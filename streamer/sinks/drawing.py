@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from streamer.geometry import BoxXYXY, box_area_px, box_intersection
 from streamer.records import Region
 
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
 Colour = tuple[int, int, int]
 
 
@@ -53,15 +55,18 @@ def _outline(picture: NDArray[np.uint8], region: Region, colour: Colour, width: 
 def _label(
     picture: NDArray[np.uint8], box: BoxXYXY, text: str, colour: Colour, taken: list[BoxXYXY]
 ) -> None:
+    """Above the box, else below, else the nearest free height; left out when there is none."""
     height, width = picture.shape[:2]
     scale = max(0.4, height / 1200)
     thick = max(1, round(height / 600))
-    (text_w, text_h), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
+    text, text_w, text_h, base = _fitting(text, scale, thick, width * 9 // 10)
     pad = max(2, text_h // 4)
     w, h = text_w + 2 * pad, text_h + base + 2 * pad
+    if w > width or h > height:
+        return
     x = max(0, min(box[0], width - w))
-    places = [box[1] - h, box[3], *range(max(0, box[1]), height - h, h), *range(0, height - h, h)]
-    for y in places:
+    rows = sorted(range(0, height - h + 1, max(1, h // 2)), key=lambda y: abs(y + h - box[1]))
+    for y in (box[1] - h, box[3], *rows):
         spot = (x, y, x + w, y + h)
         free = all(box_area_px(box_intersection(spot, other)) == 0 for other in taken)
         if y >= 0 and y + h <= height and free:
@@ -70,9 +75,18 @@ def _label(
         return
     taken.append(spot)
     window = picture[y : y + h, x : x + w]
-    window[:] = window // 4  # dark, but what lies behind can still be made out
+    window //= 4  # dark, but what lies behind can still be made out
     cv2.rectangle(picture, (x, y), (x + max(2, pad // 2), y + h - 1), colour, -1)
     at = (x + pad + 1, y + pad + text_h)
-    cv2.putText(
-        picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thick, cv2.LINE_AA
-    )
+    cv2.putText(picture, text, at, _FONT, scale, (255, 255, 255), thick, cv2.LINE_AA)
+
+
+def _fitting(text: str, scale: float, thick: int, width_px: int) -> tuple[str, int, int, int]:
+    """The text, shortened where it is too long, with its width, height and depth in pixels."""
+    full = text
+    while True:
+        (text_w, text_h), base = cv2.getTextSize(text, _FONT, scale, thick)
+        if text_w <= width_px or len(full) < 2:
+            return text, text_w, text_h, base
+        full = full[: min(len(full) - 1, len(full) * width_px // text_w)]
+        text = full.rstrip() + "..."

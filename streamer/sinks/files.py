@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import av
 
 from streamer.errors import OutputError
 
@@ -18,10 +22,21 @@ def prepare(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    except FileExistsError:
+    except (FileExistsError, NotADirectoryError):
         raise OutputError(f"{path.parent} is a file, not a folder; choose another path") from None
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror}); choose another folder or change its "
             "permissions"
+        ) from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a failure of the disk into an OutputError that names the file."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}); free space or choose another folder"
         ) from None

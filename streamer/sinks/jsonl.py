@@ -8,18 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from streamer.errors import ContractError
 from streamer.interfaces import Sink
 from streamer.records import Caption, Event, StreamInfo, TrackedFrame, tracked_frame_json
-from streamer.sinks.files import prepare
+from streamer.sinks.files import prepare, writing
+
+_REMEMBERED = 1 << 16
 
 
 class _Lines:
-    """A file of JSON lines; the same id is written once."""
+    """A file of JSON lines. A key is written once, as far back as the last 65,536 keys: memory
+    stays the same however long a camera runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[str] | None = None
-        self._written: set[str] = set()
+        self._written: dict[str, None] = {}
 
     def open(self) -> None:
         prepare(self.path)
@@ -30,20 +34,30 @@ class _Lines:
             raise RuntimeError("open() comes before write()")
         if key in self._written:
             return
-        self._written.add(key)
-        # one write a line: what a crash leaves behind is whole lines
-        self._file.write(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
+        try:
+            line = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except (TypeError, ValueError) as error:
+            raise ContractError(f"{data['record']} {data['id']} is not JSON: {error}") from None
+        with writing(self.path):
+            # one write a line: what a crash leaves behind is whole lines
+            self._file.write(line + "\n")
+        self._written[key] = None
+        if len(self._written) > _REMEMBERED:
+            del self._written[next(iter(self._written))]
 
     def flush(self) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        with writing(self.path):
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if self.path.is_file():  # a pipe has nothing to be made durable
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        if self._file is not None:
-            self.flush()
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            with writing(self.path):
+                file.close()
 
 
 class JsonLines(Sink[Caption | Event]):

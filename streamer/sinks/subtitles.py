@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+from bisect import bisect_right, insort
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import pysubs2
 
+from streamer.errors import OutputError
 from streamer.interfaces import Sink
 from streamer.records import Caption, StreamInfo
-from streamer.sinks.files import prepare
+from streamer.sinks.files import prepare, writing
 
 _SHORTEST_MS = 500
+_NO_MARKUP = str.maketrans({"{": "(", "}": ")", "\\": "/"})  # pysubs2 reads them as commands
 
 
 class Subtitles(Sink[Caption]):
     """One cue for every stretch of time in which the same captions hold.
 
     Players show overlapping cues in ways of their own, so cues never overlap: a cue has a line
-    for each caption, the newest tracks when there are more than fit.
+    for each caption, the newest tracks when there are more than fit. Times are those of the media
+    file; captions that are still open are not shown.
 
     Args:
         path: ends in .vtt or .srt.
@@ -36,53 +42,95 @@ class Subtitles(Sink[Caption]):
             raise ValueError(f"max_lines is {max_lines}; at least 1")
         self.max_lines = max_lines
         self._captions: dict[str, Caption] = {}
+        self._unsaved = False
 
     def open(self, streams: Sequence[StreamInfo]) -> None:
+        if len(streams) != 1:
+            raise OutputError(f"{self.path}: subtitles are for one stream, not {len(streams)}")
         prepare(self.path)
         self._save()
 
     def write(self, record: Caption) -> None:
-        self._captions[record.id] = record
+        if record.end_ns is not None:
+            self._captions[record.id] = record
+            self._unsaved = True
 
     def flush(self) -> None:
-        self._save()
+        if self._unsaved:
+            self._save()
 
     def close(self) -> None:
-        if self._captions:
-            self._save()
+        self.flush()
 
     def _save(self) -> None:
         subtitles = pysubs2.SSAFile()
         for start_ms, end_ms, lines in cues(list(self._captions.values()), self.max_lines):
             event = pysubs2.SSAEvent(start=start_ms, end=end_ms)
-            event.plaintext = "\n".join(lines)
+            event.plaintext = "\n".join(map(self._plain, lines))
             subtitles.append(event)
-        subtitles.save(str(self.path))
+        # written beside and moved over: a crash leaves the whole old file or the whole new one
+        beside = self.path.with_name(f".{self.path.name}.new{self.path.suffix}")
+        with writing(self.path):
+            subtitles.save(str(beside), format_=self.path.suffix[1:].lower())
+            beside.replace(self.path)
+        self._unsaved = False
+
+    def _plain(self, line: str) -> str:
+        """Text that neither format takes for markup."""
+        line = " ".join(line.translate(_NO_MARKUP).split()).replace("-->", "→")
+        return html.escape(line, quote=False) if self.path.suffix.lower() == ".vtt" else line
 
 
 def cues(captions: Sequence[Caption], max_lines: int) -> list[tuple[int, int, list[str]]]:
-    """(start ms, end ms, lines) of cues that do not overlap, in order.
+    """(start ms, end ms, lines) of cues that do not overlap, in order, each at least half a
+    second long.
 
-    Edges closer together than half a second become one, so that no cue flashes by.
+    Edges that lie closer together become one. A caption that holds for less is left out where its
+    track has other words at that time, else shown for half a second or a little more.
     """
-    spans = [
-        (c.start_ns // 1_000_000, c.end_ns // 1_000_000, c)
+    spans = sorted(
+        (max(0, c.start_ns // 1_000_000), c.end_ns // 1_000_000, c.track_id, c.id, c)
         for c in captions
-        if c.end_ns is not None and c.text and c.end_ns > c.start_ns
-    ]
+        if c.end_ns is not None and c.text.strip() and c.end_ns >= max(0, c.start_ns)
+    )
     edges: list[int] = []
-    for edge in sorted({t for start, end, _ in spans for t in (start, end)}):
+    for edge in sorted({edge for span in spans for edge in span[:2]}):
         if not edges or edge - edges[-1] >= _SHORTEST_MS:
             edges.append(edge)
-    found: list[tuple[int, int, list[str]]] = []
-    for start_ms, end_ms in itertools.pairwise(edges):
-        middle = (start_ms + end_ms) / 2
-        shown = sorted((c for s, e, c in spans if s <= middle < e), key=lambda c: c.track_id)
-        lines = [f"#{c.track_id} {c.text}" for c in shown[-max_lines:]]
-        if not lines:
-            continue
-        if found and found[-1][1] == start_ms and found[-1][2] == lines:
-            found[-1] = (found[-1][0], end_ms, lines)
+    lasting: dict[int, list[tuple[int, int, Caption]]] = defaultdict(list)
+    brief: dict[tuple[int, int], Caption] = {}
+    for start_ms, end_ms, track_id, _, caption in spans:
+        start_ms, end_ms = (edges[bisect_right(edges, ms) - 1] for ms in (start_ms, end_ms))
+        if start_ms < end_ms:
+            lasting[track_id].append((start_ms, end_ms, caption))
         else:
+            brief[track_id, start_ms] = caption
+    for (track_id, at_ms), caption in brief.items():
+        if any(start <= at_ms < end for start, end, _ in lasting[track_id]):
+            continue
+        end_ms = next(iter(edges[bisect_right(edges, at_ms) :]), at_ms + 2 * _SHORTEST_MS)
+        if end_ms >= at_ms + 2 * _SHORTEST_MS:
+            end_ms = at_ms + _SHORTEST_MS
+            insort(edges, end_ms)
+        lasting[track_id].append((at_ms, end_ms, caption))
+    return _joined(edges, [span for found in lasting.values() for span in found], max_lines)
+
+
+def _joined(
+    edges: Sequence[int], spans: Sequence[tuple[int, int, Caption]], max_lines: int
+) -> list[tuple[int, int, list[str]]]:
+    """Cues between the edges; neighbours with the same lines are one."""
+    starting: dict[int, list[tuple[int, Caption]]] = defaultdict(list)
+    for start_ms, end_ms, caption in spans:
+        starting[start_ms].append((end_ms, caption))
+    found: list[tuple[int, int, list[str]]] = []
+    shown: dict[int, tuple[int, Caption]] = {}
+    for start_ms, end_ms in itertools.pairwise(edges):
+        shown = {track: held for track, held in shown.items() if held[0] > start_ms}
+        shown.update({held[1].track_id: held for held in starting[start_ms]})
+        lines = [f"#{track} {shown[track][1].text}" for track in sorted(shown)[-max_lines:]]
+        if found and found[-1][1:] == (start_ms, lines):
+            found[-1] = (found[-1][0], end_ms, lines)
+        elif lines:
             found.append((start_ms, end_ms, lines))
     return found

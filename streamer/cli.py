@@ -172,15 +172,17 @@ def doctor(json_path: JsonFile = None) -> None:
 def train_nano(
     out_dir: OutDir = Path("out/osprey-nano"),
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Wall time for the training.")] = 52.0,
+    length: Annotated[
+        float, typer.Option(min=0.001, help="Steps, as a multiple of the recipe's.")
+    ] = 1.0,
 ) -> None:
     """Train osprey-nano on the synthetic world and write its folder with a card.
 
-    Use it with `--set caption.weights=FOLDER`.
+    Under an hour on two CPU cores. Use it with `--set caption.weights=FOLDER`.
     """
-    from model.training.nano import train
+    from model.training.nano import Recipe, train
 
-    train(out_dir, seed=seed, minutes=minutes, report=lambda line: err.print(line))
+    train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line))
     out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}")
 
 

@@ -26,7 +26,7 @@ def pool(level_1CHW: Tensor, masks_RHW: Tensor) -> Tensor:
     size = level_1CHW.shape[-2:]
     masks = masks_RHW.float()
     if masks.shape[-2:] != size:
-        masks = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
+        masks = F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
     inside = (masks > 0).to(torch.float32).flatten(1)
     sums = inside @ level_1CHW[0].float().flatten(1).T
     return sums / (inside.sum(dim=1, keepdim=True) + 1e-8)
@@ -74,6 +74,7 @@ class MaskExtractor(nn.Module):
     def mask_tokens(self, levels: Levels, masks_RHW: Tensor) -> Tensor:
         """R x D: pooled on every level, projected, summed, projected."""
         total = torch.zeros((), device=masks_RHW.device)
+        masks_RHW = masks_RHW.float()  # once, not for every level
         for linear, level in zip((self.res2, self.res3, self.res4, self.res5), levels, strict=True):
             total = total + _float_linear(linear, pool(level, masks_RHW))
         return _float_linear(self.feat_linear, total)
@@ -82,8 +83,8 @@ class MaskExtractor(nn.Module):
         """R x G*G: the masks on the position grid, soft values kept."""
         size = (self.grid, self.grid)
         return F.interpolate(
-            masks_RHW.float()[None], size=size, mode="bilinear", align_corners=False
-        )[0].flatten(1)
+            masks_RHW.float()[:, None], size=size, mode="bilinear", align_corners=False
+        ).flatten(1)
 
     def position_tokens(self, grids_RG: Tensor) -> Tensor:
         """R x D from position grids."""

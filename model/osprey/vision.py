@@ -25,6 +25,12 @@ class Levels(NamedTuple):
         """The levels of one image, still with a batch axis of 1."""
         return Levels(*(level[index : index + 1] for level in self))
 
+    def images(self) -> list[Levels]:
+        """The levels of every image. Gradients flow back through one copy, not one an image."""
+        return [
+            Levels(*parts) for parts in zip(*(torch.split(level, 1) for level in self), strict=True)
+        ]
+
     def image_tokens(self) -> Tensor:
         """res4 in reading order: B x N x C."""
         return self.res4.flatten(2).transpose(1, 2)

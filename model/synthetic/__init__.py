@@ -2,6 +2,7 @@
 
 palette.py   eleven basic colours and which of them a region has
 shapes.py    the categories, their parts and outlines
+strangers.py shapes that are no category
 sprites.py   one object drawn with its texture
 backdrop.py  what lies behind the objects, and the light over it
 scene.py     a picture with exact masks and attributes

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from model.synthetic.backdrop import backdrop, degrade, leaves, light
 from model.synthetic.captions import place_word, size_word
 from model.synthetic.palette import COLOURS, colour_map, dominant_colour
-from model.synthetic.shapes import CATEGORIES, OBJECT, SHAPES, jumble
+from model.synthetic.shapes import CATEGORIES, OBJECT, SHAPES
 from model.synthetic.sprites import Sprite, draw_sprite
+from model.synthetic.strangers import stranger
 
 BoolMask = NDArray[np.bool_]
 
@@ -99,7 +100,7 @@ def sample_scene(
     for _ in range(n_objects):
         # colours and categories are drawn evenly; a quarter is nothing in particular
         category = OBJECT if rng.random() < 0.25 else str(rng.choice(CATEGORIES[:-1]))
-        draw_shape = jumble if category == OBJECT and rng.random() < 0.3 else SHAPES[category]
+        draw_shape = stranger if category == OBJECT and rng.random() < 0.55 else SHAPES[category]
         side = float(low * (high / low) ** rng.random())
         sprite = draw_sprite(
             rng,

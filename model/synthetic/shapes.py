@@ -38,14 +38,16 @@ def _poly(part: str, tone: str, *points: Point) -> Layer:
     return Layer(part, tone, points)
 
 
-def _box(part: str, tone: str, x0: float, y0: float, x1: float, y1: float) -> Layer:
+def box(part: str, tone: str, x0: float, y0: float, x1: float, y1: float) -> Layer:
+    """An upright rectangle."""
     return Layer(part, tone, ((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
 
 
-def _oval(
+def oval(
     part: str, tone: str, x: float, y: float, rx: float, ry: float, start: float = 0.0,
     end: float = 360.0,
 ) -> Layer:  # fmt: skip
+    """An ellipse, or its arc from `start` to `end` in degrees, clockwise from the right."""
     angles = np.radians(np.linspace(start, end, 28))
     points = tuple((float(x + rx * np.cos(a)), float(y + ry * np.sin(a))) for a in angles)
     return Layer(part, tone, points)
@@ -64,8 +66,8 @@ def _car(rng: Rng) -> Shape:
                   (0.46, 0.43)),
             _poly("window", "glass", (0.5, 0.43), (0.5, roof + 0.08), (front - 0.14, roof + 0.08),
                   (front - 0.04, 0.43)),
-            _oval("wheel", "dark", 0.22, 0.83, r, wheel * 0.8),
-            _oval("wheel", "dark", 0.78, 0.83, r, wheel * 0.8),
+            oval("wheel", "dark", 0.22, 0.83, r, wheel * 0.8),
+            oval("wheel", "dark", 0.78, 0.83, r, wheel * 0.8),
         ),
         aspect, True,
     )  # fmt: skip
@@ -77,11 +79,11 @@ def _truck(rng: Rng) -> Shape:
     r = 0.075
     return Shape(
         (
-            _box("body", "body", 0, 0.02, cab - 0.04, 0.78),
-            _box("chassis", "dark", 0, 0.76, 1, 0.84),
+            box("body", "body", 0, 0.02, cab - 0.04, 0.78),
+            box("chassis", "dark", 0, 0.76, 1, 0.84),
             _poly("cab", "body", (cab, 0.25), (0.93, 0.25), (1, 0.52), (1, 0.8), (cab, 0.8)),
             _poly("window", "glass", (cab + 0.06, 0.32), (0.91, 0.32), (0.96, 0.52), (cab + 0.06, 0.52)),
-            *(_oval("wheel", "dark", x, 0.87, r, r * aspect * 0.8) for x in (0.14, 0.34, 0.84)),
+            *(oval("wheel", "dark", x, 0.87, r, r * aspect * 0.8) for x in (0.14, 0.34, 0.84)),
         ),
         aspect, True,
     )  # fmt: skip
@@ -90,15 +92,15 @@ def _truck(rng: Rng) -> Shape:
 def _bus(rng: Rng) -> Shape:
     aspect, n = rng.uniform(2.2, 2.9), int(rng.integers(4, 6))
     width = 0.82 / n
-    windows = (_box("window", "glass", 0.06 + i * width, 0.16, 0.06 + (i + 0.76) * width, 0.42)
+    windows = (box("window", "glass", 0.06 + i * width, 0.16, 0.06 + (i + 0.76) * width, 0.42)
                for i in range(n))  # fmt: skip
     return Shape(
         (
             _poly("body", "body", (0, 0.04), (0.96, 0.04), (1, 0.2), (1, 0.88), (0, 0.88)),
             *windows,
-            _box("door", "light", 0.9, 0.16, 0.97, 0.8),
-            _oval("wheel", "dark", 0.2, 0.87, 0.06, 0.06 * aspect * 0.8),
-            _oval("wheel", "dark", 0.76, 0.87, 0.06, 0.06 * aspect * 0.8),
+            box("door", "light", 0.9, 0.16, 0.97, 0.8),
+            oval("wheel", "dark", 0.2, 0.87, 0.06, 0.06 * aspect * 0.8),
+            oval("wheel", "dark", 0.76, 0.87, 0.06, 0.06 * aspect * 0.8),
         ),
         aspect, True,
     )  # fmt: skip
@@ -114,7 +116,7 @@ def _person(rng: Rng) -> Shape:
             _poly("body", "body", (0.22, 0.24), (0.78, 0.24), (0.74, 0.72), (0.26, 0.72)),
             _poly("arm", "body", (0.24, 0.24), (0.08 - arm * 0.5, 0.58), (0.2 - arm * 0.5, 0.61), (0.34, 0.36)),
             _poly("arm", "body", (0.76, 0.24), (0.92 + arm * 0.5, 0.58), (0.8 + arm * 0.5, 0.61), (0.66, 0.36)),
-            _oval("head", "skin", 0.5, 0.115, 0.19, 0.115),
+            oval("head", "skin", 0.5, 0.115, 0.19, 0.115),
         ),
         rng.uniform(0.38, 0.48),
     )  # fmt: skip
@@ -124,11 +126,11 @@ def _house(rng: Rng) -> Shape:
     eave = rng.uniform(0.36, 0.46)
     return Shape(
         (
-            _box("body", "body", 0.08, eave, 0.92, 1),
+            box("body", "body", 0.08, eave, 0.92, 1),
             _poly("roof", "wood", (0, eave), (0.5, 0), (1, eave)),
-            _box("door", "dark", 0.42, 0.7, 0.58, 1),
-            _box("window", "glass", 0.16, eave + 0.14, 0.32, eave + 0.32),
-            _box("window", "glass", 0.68, eave + 0.14, 0.84, eave + 0.32),
+            box("door", "dark", 0.42, 0.7, 0.58, 1),
+            box("window", "glass", 0.16, eave + 0.14, 0.32, eave + 0.32),
+            box("window", "glass", 0.68, eave + 0.14, 0.84, eave + 0.32),
         ),
         rng.uniform(0.95, 1.3),
     )
@@ -137,19 +139,19 @@ def _house(rng: Rng) -> Shape:
 def _tree(rng: Rng) -> Shape:
     crown: tuple[Layer, ...]
     if rng.random() < 0.5:
-        crown = (_oval("body", "body", 0.5, 0.34, 0.5, 0.34), _oval("body", "body", 0.3, 0.48, 0.28, 0.2),
-                 _oval("body", "body", 0.7, 0.48, 0.28, 0.2))  # fmt: skip
+        crown = (oval("body", "body", 0.5, 0.34, 0.5, 0.34), oval("body", "body", 0.3, 0.48, 0.28, 0.2),
+                 oval("body", "body", 0.7, 0.48, 0.28, 0.2))  # fmt: skip
     else:
         crown = (_poly("body", "body", (0.5, 0), (0.88, 0.45), (0.12, 0.45)),
                  _poly("body", "body", (0.5, 0.2), (1, 0.74), (0, 0.74)))  # fmt: skip
-    return Shape((_box("trunk", "wood", 0.42, 0.6, 0.58, 1), *crown), rng.uniform(0.62, 0.8))
+    return Shape((box("trunk", "wood", 0.42, 0.6, 0.58, 1), *crown), rng.uniform(0.62, 0.8))
 
 
 def _boat(rng: Rng) -> Shape:
     mast = rng.uniform(0.44, 0.54)
     return Shape(
         (
-            _box("mast", "wood", mast - 0.02, 0, mast + 0.02, 0.75),
+            box("mast", "wood", mast - 0.02, 0, mast + 0.02, 0.75),
             _poly("sail", "light", (mast + 0.05, 0.05), (mast + 0.05, 0.62), (0.86, 0.62)),
             _poly("body", "body", (0, 0.66), (1, 0.66), (0.84, 1), (0.14, 1)),
             _poly("sail", "body", (mast - 0.05, 0.12), (mast - 0.05, 0.62), (0.14, 0.62)),
@@ -163,11 +165,11 @@ def _fish(rng: Rng) -> Shape:
     return Shape(
         (
             _poly("tail", "body", (0.26, 0.5), (0, 0.12), (0.05, 0.5), (0, 0.88)),
-            _oval("body", "body", 0.6, 0.5, 0.4, fat),
+            oval("body", "body", 0.6, 0.5, 0.4, fat),
             _poly("fin", "dark", (0.5, 0.12), (0.72, 0.14), (0.52, 0.0)),
             _poly("fin", "dark", (0.5, 0.55), (0.64, 0.6), (0.46, 0.78)),
-            _oval("eye", "light", 0.84, 0.4, 0.055, 0.09),
-            _oval("eye", "dark", 0.85, 0.4, 0.028, 0.045),
+            oval("eye", "light", 0.84, 0.4, 0.055, 0.09),
+            oval("eye", "dark", 0.85, 0.4, 0.028, 0.045),
         ),
         rng.uniform(1.6, 2.0), True,
     )  # fmt: skip
@@ -177,12 +179,12 @@ def _bird(rng: Rng) -> Shape:
     return Shape(
         (
             _poly("tail", "body", (0.28, 0.52), (0, 0.36), (0.04, 0.62), (0.3, 0.66)),
-            _oval("body", "body", 0.5, 0.58, 0.28, 0.24),
-            _oval("head", "body", 0.76, 0.36, 0.15, 0.17),
+            oval("body", "body", 0.5, 0.58, 0.28, 0.24),
+            oval("head", "body", 0.76, 0.36, 0.15, 0.17),
             _poly("wing", "dark", (0.36, 0.5), (0.62, 0.5), (0.3, rng.uniform(0.0, 0.14))),
             _poly("beak", "wood", (0.88, 0.3), (1, 0.39), (0.88, 0.44)),
-            _box("leg", "dark", 0.46, 0.78, 0.5, 1),
-            _box("leg", "dark", 0.56, 0.78, 0.6, 1),
+            box("leg", "dark", 0.46, 0.78, 0.5, 1),
+            box("leg", "dark", 0.56, 0.78, 0.6, 1),
         ),
         rng.uniform(1.15, 1.4),
         True,
@@ -195,13 +197,13 @@ def _flower(rng: Rng) -> Shape:
     for i in range(n):
         a = 2 * np.pi * i / n - np.pi / 2
         x, y = float(0.5 + 0.3 * np.cos(a)), float(0.28 + 0.18 * np.sin(a))
-        petals.append(_oval("petal", "body", x, y, 0.2, 0.12))
+        petals.append(oval("petal", "body", x, y, 0.2, 0.12))
     return Shape(
         (
-            _box("stem", "leaf", 0.46, 0.4, 0.54, 1),
+            box("stem", "leaf", 0.46, 0.4, 0.54, 1),
             _poly("leaf", "leaf", (0.54, 0.8), (0.86, 0.62), (0.54, 0.68)),
             *petals,
-            _oval("centre", "light", 0.5, 0.28, 0.13, 0.08),
+            oval("centre", "light", 0.5, 0.28, 0.13, 0.08),
         ),
         rng.uniform(0.5, 0.62),
     )
@@ -211,10 +213,10 @@ def _chair(rng: Rng) -> Shape:
     seat = rng.uniform(0.5, 0.58)
     return Shape(
         (
-            _box("body", "body", 0.04, 0, 0.26, seat + 0.14),
-            _box("seat", "body", 0.04, seat, 0.96, seat + 0.16),
-            _box("leg", "dark", 0.06, seat + 0.14, 0.18, 1),
-            _box("leg", "dark", 0.8, seat + 0.14, 0.92, 1),
+            box("body", "body", 0.04, 0, 0.26, seat + 0.14),
+            box("seat", "body", 0.04, seat, 0.96, seat + 0.16),
+            box("leg", "dark", 0.06, seat + 0.14, 0.18, 1),
+            box("leg", "dark", 0.8, seat + 0.14, 0.92, 1),
         ),
         rng.uniform(0.66, 0.82), True,
     )  # fmt: skip
@@ -223,10 +225,10 @@ def _chair(rng: Rng) -> Shape:
 def _cup(rng: Rng) -> Shape:
     return Shape(
         (
-            _oval("handle", "body", 0.76, 0.5, 0.24, 0.28),
-            _oval("hole", "none", 0.77, 0.5, 0.13, 0.16),
+            oval("handle", "body", 0.76, 0.5, 0.24, 0.28),
+            oval("hole", "none", 0.77, 0.5, 0.13, 0.16),
             _poly("body", "body", (0, 0.08), (0.74, 0.08), (0.66, 1), (0.08, 1)),
-            _oval("rim", "dark", 0.37, 0.08, 0.37, 0.08),
+            oval("rim", "dark", 0.37, 0.08, 0.37, 0.08),
         ),
         rng.uniform(1.0, 1.2), True,
     )  # fmt: skip
@@ -235,10 +237,10 @@ def _cup(rng: Rng) -> Shape:
 def _umbrella(rng: Rng) -> Shape:
     return Shape(
         (
-            _box("handle", "dark", 0.475, 0.3, 0.525, 0.92),
-            _oval("handle", "dark", 0.56, 0.92, 0.085, 0.07, 0, 180),
-            _oval("body", "body", 0.5, 0.5, 0.5, 0.48, 180, 360),
-            *(_oval("edge", "none", 0.17 + i * 0.333, 0.52, 0.14, 0.07) for i in range(3)),
+            box("handle", "dark", 0.475, 0.3, 0.525, 0.92),
+            oval("handle", "dark", 0.56, 0.92, 0.085, 0.07, 0, 180),
+            oval("body", "body", 0.5, 0.5, 0.5, 0.48, 180, 360),
+            *(oval("edge", "none", 0.17 + i * 0.333, 0.52, 0.14, 0.07) for i in range(3)),
         ),
         rng.uniform(0.95, 1.2),
     )
@@ -248,7 +250,7 @@ def _ball(rng: Rng) -> Shape:
     tilt = rng.uniform(-0.15, 0.15)
     return Shape(
         (
-            _oval("body", "body", 0.5, 0.5, 0.5, 0.5),
+            oval("body", "body", 0.5, 0.5, 0.5, 0.5),
             _poly("band", "light", (0.04, 0.42 + tilt), (0.96, 0.42 - tilt), (0.98, 0.57 - tilt),
                   (0.02, 0.57 + tilt)),
         ),
@@ -261,10 +263,10 @@ def _dog(rng: Rng) -> Shape:
         (
             _poly("tail", "body", (0.12, 0.42), (0, rng.uniform(0.05, 0.2)), (0.06, 0.05), (0.2, 0.4)),
             _poly("body", "body", (0.1, 0.38), (0.72, 0.38), (0.76, 0.7), (0.1, 0.7)),
-            *(_box("leg", "body", x, 0.66, x + 0.09, 1) for x in (0.1, 0.24, 0.54, 0.67)),
+            *(box("leg", "body", x, 0.66, x + 0.09, 1) for x in (0.1, 0.24, 0.54, 0.67)),
             _poly("head", "body", (0.66, 0.1), (0.88, 0.12), (1, 0.28), (0.98, 0.4), (0.7, 0.48)),
             _poly("ear", "dark", (0.68, 0.04), (0.8, 0.1), (0.72, 0.36)),
-            _oval("eye", "dark", 0.86, 0.22, 0.022, 0.03),
+            oval("eye", "dark", 0.86, 0.22, 0.022, 0.03),
         ),
         rng.uniform(1.2, 1.45), True,
     )  # fmt: skip
@@ -282,25 +284,8 @@ def _blob(rng: Rng) -> Shape:
     layers = [Layer("body", "body", tuple((float(a), float(b)) for a, b in zip(x, y, strict=True)))]
     for _ in range(int(rng.integers(0, 3))):
         cx, cy = rng.uniform(0.35, 0.65, 2)
-        layers.append(_oval("patch", str(rng.choice(["dark", "light", "wood"])), cx, cy,
+        layers.append(oval("patch", str(rng.choice(["dark", "light", "wood"])), cx, cy,
                             rng.uniform(0.04, 0.12), rng.uniform(0.04, 0.12)))  # fmt: skip
-    return Shape(tuple(layers), rng.uniform(0.6, 1.7))
-
-
-def jumble(rng: Rng) -> Shape:
-    """Nothing in particular, yet made of parts: layers of several categories thrown together."""
-    donors = [CATEGORIES[int(i)] for i in rng.integers(len(CATEGORIES) - 1, size=3)]
-    pool = [layer for name in donors for layer in SHAPES[name](rng).layers]
-    layers = [
-        _box("body", "body", *sorted(rng.uniform(0, 0.4, 2)), *sorted(rng.uniform(0.6, 1, 2)))
-    ]
-    for i in rng.choice(len(pool), min(len(pool), int(rng.integers(3, 7))), replace=False):
-        points = np.array(pool[i].points)
-        centre = points.mean(0)
-        moved = (points - centre) * rng.uniform(0.8, 1.6) + rng.uniform(0.25, 0.75, 2)
-        tone = "body" if rng.random() < 0.5 else pool[i].tone
-        inside = np.clip(moved, 0, 1)
-        layers.append(Layer("patch", tone, tuple((float(x), float(y)) for x, y in inside)))
     return Shape(tuple(layers), rng.uniform(0.6, 1.7))
 
 

@@ -71,9 +71,9 @@ def answers_loss(
         levels = model.vision_tower(pixels_BCHW)
     image_BND = model.image_tokens(levels)
     rows, labels, positions, segments = [], [], [], []
-    for i, sample in enumerate(samples):
+    for i, (of_image, sample) in enumerate(zip(levels.images(), samples, strict=True)):
         masks = torch.from_numpy(np.stack([region.mask for region in sample.regions]))
-        mask_RD, position_RD = model.mask_extractor(levels.of_image(i), masks.to(model.device))
+        mask_RD, position_RD = model.mask_extractor(of_image, masks.to(model.device))
         turns = []
         for region in sample.regions:
             short = bool(rng.random() < 0.5)

@@ -78,7 +78,8 @@ def _page(name: str, card: dict[str, Any]) -> str:
         f"- parameters: {card['parameters']:,} (float16)",
         f"- weights: {card['weights_hash']}",
         f"- training: {card['training_minutes']} minutes on {card['hardware']}, "
-        f"{card['steps']['heads']} steps with heads, {card['steps']['answers']} with answers",
+        f"{card['recipe']['heads_steps']} steps with heads, "
+        f"{card['recipe']['answers_steps']} with answers",
         f"- recipe: `{json.dumps(card['recipe'])}`",
         "",
         "Right words on scenes from seeds never used in training:",

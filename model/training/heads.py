@@ -7,16 +7,19 @@ afterwards: the language model then finds everything it has to say in the tokens
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.osprey.vision import Levels
 from model.synthetic.captions import PLACES, SIZES
 from model.synthetic.palette import COLOURS, dominant_colour
-from model.synthetic.shapes import CATEGORIES, PART_NAMES
+from model.synthetic.shapes import CATEGORIES, OBJECT, PART_NAMES
 from model.synthetic.sprites import TEXTURES
 from model.training.samples import FACINGS, ImageSample, on_canvas
 
@@ -34,11 +37,16 @@ class Labels:
 
 
 class AttributeHeads(nn.Module):
-    """One linear layer for each attribute, on tokens of `width` channels."""
+    """One linear layer for each attribute, on tokens of `width` channels; and, so that every place
+    of the picture teaches and not only the regions' means, two on the maps of the tower: colour
+    on res2, what on res4.
+    """
 
-    def __init__(self, labels: Labels, width: int) -> None:
+    def __init__(self, labels: Labels, width: int, level_widths: Sequence[int]) -> None:
         super().__init__()
         self.labels = labels
+        self.colour_map = nn.Conv2d(level_widths[0], len(labels.colour), 1)
+        self.what_map = nn.Conv2d(level_widths[2], len(labels.what), 1)
         self.of_mask = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(words)))
@@ -69,13 +77,16 @@ class HeadsBatch:
 
     `classes`: (R,) class indices by head, -100 where the attribute is not judged; `colours`:
     (R, 11) float32, the share of every colour among the pixels of a region; `grids`: (R, G*G)
-    float32, the regions on a canvas.
+    float32, the regions on a canvas; `colour_map`: (B, S/4, S/4) and `what_map`: (B, S/16, S/16)
+    class indices at the centres of the cells of res2 and res4, "object" outside the regions.
     """
 
     samples: list[ImageSample]
     classes: dict[str, Tensor]
     colours: Tensor
     grids: Tensor
+    colour_map: Tensor
+    what_map: Tensor
 
 
 class HeadsCollate:
@@ -109,7 +120,25 @@ class HeadsCollate:
             {name: torch.tensor(column) for name, column in indices.items()},
             torch.from_numpy(np.stack(colours).astype(np.float32)),
             torch.from_numpy(np.stack(grids)),
+            torch.from_numpy(np.stack([s.colours[2::4, 2::4] for s in samples]).astype(np.int64)),
+            torch.from_numpy(np.stack([self._what_map(sample) for sample in samples])),
         )
+
+    def _what_map(self, sample: ImageSample) -> NDArray[np.int64]:
+        what = np.full_like(sample.colours[8::16, 8::16], CATEGORIES.index(OBJECT), np.int64)
+        for region in sample.regions:
+            if region.what in CATEGORIES and region.what != OBJECT:
+                what[region.mask[8::16, 8::16]] = CATEGORIES.index(region.what)
+        return what
+
+
+def maps_loss(heads: AttributeHeads, levels: Levels, batch: HeadsBatch) -> Tensor:
+    """Sum of the maps' cross entropies."""
+    colour = heads.colour_map(levels.res2.float())
+    what = heads.what_map(levels.res4.float())
+    return F.cross_entropy(colour, batch.colour_map.to(colour.device)) + F.cross_entropy(
+        what, batch.what_map.to(what.device)
+    )
 
 
 def heads_loss(logits: dict[str, Tensor], batch: HeadsBatch) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from model.training.heads import (
     Labels,
     accuracy,
     heads_loss,
+    maps_loss,
 )
 from model.training.samples import ImageSample, SceneStream
 from model.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, words_of
@@ -40,22 +42,34 @@ Report = Callable[[str], None]
 class Recipe:
     """How osprey-nano is trained; written into its card.
 
-    Time decides the length of both stages, so that a machine of any speed ends in time; the
-    numbers of steps reached are in the card.
+    The numbers of steps, not the clock, decide when it ends, so that a seed gives the same model
+    however busy the machine is. Pictures of `heads_side_px` cost a quarter of those in use; the
+    last `full_size_share` of the answers is learned on pictures of the size in use.
     """
 
     seed: int = 0
-    minutes: float = 50.0
-    heads_share: float = 0.66
-    heads_batch: int = 16
+    heads_steps: int = 6000
+    heads_batch: int = 8
     heads_side_px: int = 256
     heads_lr: float = 2e-3
-    ramp_images: int = 10_000
-    layer_scale: float = 0.1
-    answers_batch: tuple[int, int] = (16, 4)
-    answers_small_share: float = 0.7
+    ramp_scenes: int = 9000
+    scene_shows: int = 3
+    layer_scale: float = 1.0
+    answers_steps: int = 1500
+    answers_batch: int = 8
+    full_size_batch: int = 3
+    full_size_share: float = 0.15
     answers_lr: float = 1.5e-3
     weight_decay: float = 0.05
+
+    def scaled(self, length: float) -> Recipe:
+        """The same with `length` times as many steps in both stages."""
+        return replace(
+            self,
+            heads_steps=max(1, round(self.heads_steps * length)),
+            ramp_scenes=round(self.ramp_scenes * length),
+            answers_steps=max(2, round(self.answers_steps * length)),
+        )
 
 
 def nano_config(vocab_size: int) -> OspreyConfig:
@@ -83,17 +97,14 @@ def nano_config(vocab_size: int) -> OspreyConfig:
     )
 
 
-def train(out: Path, *, seed: int, minutes: float, report: Report) -> None:
+def train(out: Path, recipe: Recipe, report: Report) -> None:
     """Train osprey-nano and write its folder: weights, config, tokenizer, card.
 
     Args:
         out: the folder to write; made when missing.
-        seed: decides the weights' start and every sample.
-        minutes: wall time for both stages together; the figures on fresh seeds come on top.
         report: called with a line of progress every few seconds.
     """
-    recipe = Recipe(seed=seed, minutes=minutes)
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prompts = [build_prompt(name) for name in ("demo_short", "demo_detailed")]
     tokenizer = build_tokenizer([*words_of(prompts), *vocabulary()])
@@ -101,17 +112,16 @@ def train(out: Path, *, seed: int, minutes: float, report: Report) -> None:
     for name, parameter in model.vision_tower.named_parameters():
         if name.endswith("gamma"):  # the usual 1e-6 is for training a hundred times as long
             nn.init.constant_(parameter, recipe.layer_scale)
-    start = time.monotonic()
-    heads = AttributeHeads(Labels(), model.config.hidden_size).to(device)
-    heads_steps, scores = _train_heads(model, heads, recipe, device, report)
-    answers_steps = _train_answers(model, Questions(tokenizer), recipe, device, report)
-    trained_s = time.monotonic() - start
+    start_s = time.monotonic()
+    heads = AttributeHeads(Labels(), model.config.hidden_size, model.config.vision_widths)
+    scores = _train_heads(model, heads.to(device), recipe, device, report)
+    _train_answers(model, Questions(tokenizer), recipe, device, report)
+    trained_s = time.monotonic() - start_s
     save_folder(model, tokenizer, out, dtype=torch.float16)
     write_card(
         out,
         {
             "recipe": asdict(recipe),
-            "steps": {"heads": heads_steps, "answers": answers_steps},
             "training_minutes": round(trained_s / 60, 1),
             "hardware": _hardware(device),
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -129,8 +139,8 @@ def _words(tokenizer: Any) -> list[str]:
 
 def _train_heads(
     model: Osprey, heads: AttributeHeads, recipe: Recipe, device: torch.device, report: Report
-) -> tuple[int, dict[str, float]]:
-    """Stage 1. Returns the steps done and the running accuracies at the end."""
+) -> dict[str, float]:
+    """Stage 1. Returns the running accuracies at the end."""
     model.train()
     learners: list[nn.Module] = [model.vision_tower, model.mask_extractor, heads]
     parameters = [p for module in learners for p in module.parameters()]
@@ -138,71 +148,65 @@ def _train_heads(
         parameters, lr=recipe.heads_lr, weight_decay=recipe.weight_decay, fused=True
     )
     collate = HeadsCollate(heads.labels, model.config.mask_grid, recipe.seed)
-    shares: dict[str, float] = {}
-    step = 0
-    clock = _Clock(recipe.minutes * 60 * recipe.heads_share)
-    batches: Iterator[HeadsBatch] = _batches(
-        SceneStream(recipe.seed, recipe.heads_side_px, recipe.ramp_images),
-        recipe.heads_batch,
-        collate,
+    scenes = SceneStream(
+        recipe.seed, recipe.heads_side_px, recipe.ramp_scenes, shows=recipe.scene_shows
     )
-    for step, batch in enumerate(batches, 1):
-        done = clock.share()
-        if done >= 1:
-            break
-        _set_lr(optimizer, recipe.heads_lr, done)
-        levels = model.vision_tower(_pixels(batch.samples, device))
+    batches: Iterator[HeadsBatch] = _batches(scenes, recipe.heads_batch, collate)
+    eta = _Eta(recipe.heads_steps)
+    shares: dict[str, float] = {}
+    for step, batch in zip(range(1, recipe.heads_steps + 1), batches, strict=False):
+        _set_lr(optimizer, recipe.heads_lr, step / recipe.heads_steps)
+        with _half(device):
+            levels = model.vision_tower(_pixels(batch.samples, device))
         mask_RD = torch.cat(
             [
-                model.mask_extractor.mask_tokens(levels.of_image(i), _masks(sample, device))
-                for i, sample in enumerate(batch.samples)
+                model.mask_extractor.mask_tokens(of_image, _masks(sample, device))
+                for of_image, sample in zip(levels.images(), batch.samples, strict=True)
             ]
         )
         logits = heads(mask_RD, model.mask_extractor.position_tokens(batch.grids.to(device)))
-        _step(optimizer, heads_loss(logits, batch), parameters)
+        loss = heads_loss(logits, batch) + maps_loss(heads, levels, batch)
+        _step(optimizer, loss, parameters)
         for name, share in accuracy(logits, batch).items():
             shares[name] = 0.98 * shares.get(name, share) + 0.02 * share
-        if step % 25 == 0:
+        if step % 50 == 0:
             words = "  ".join(f"{name} {share:.2f}" for name, share in shares.items())
-            report(f"heads {done:4.0%}  step {step}  {words}")
-    return step, {name: round(share, 4) for name, share in shares.items()}
+            report(f"1 of 2, heads: {eta.at(step)}  {words}")
+    return {name: round(share, 4) for name, share in shares.items()}
 
 
 def _train_answers(
     model: Osprey, questions: Questions, recipe: Recipe, device: torch.device, report: Report
-) -> int:
-    """Stage 2. Returns the steps done."""
+) -> None:
+    """Stage 2."""
     model.vision_tower.requires_grad_(False)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.answers_lr, weight_decay=recipe.weight_decay, fused=True
     )
     rng = np.random.default_rng([recipe.seed, 2])
-    clock = _Clock(recipe.minutes * 60 * (1 - recipe.heads_share))
+    eta = _Eta(recipe.answers_steps)
     mean = None
-    step = 0
-    for step, batch in enumerate(_answer_batches(model, recipe, clock), 1):
-        done = min(1.0, clock.share())
-        _set_lr(optimizer, recipe.answers_lr, done)
+    for step, batch in enumerate(_answer_batches(model, recipe), 1):
+        _set_lr(optimizer, recipe.answers_lr, step / recipe.answers_steps)
         loss = answers_loss(model, questions, _pixels(batch, device), batch, rng)
         _step(optimizer, loss, parameters)
         spoken = float(loss.detach())
         mean = spoken if mean is None else 0.95 * mean + 0.05 * spoken
-        if step % 10 == 0:
-            report(f"answers {done:4.0%}  step {step}  loss {mean:.3f}")
+        if step % 25 == 0:
+            report(f"2 of 2, answers: {eta.at(step)}  loss {mean:.3f}")
     model.eval()
-    return step
 
 
-def _answer_batches(model: Osprey, recipe: Recipe, clock: _Clock) -> Iterator[list[ImageSample]]:
+def _answer_batches(model: Osprey, recipe: Recipe) -> Iterator[list[ImageSample]]:
     """Small pictures first, several times as many a second; then pictures of the size in use."""
-    sides = (recipe.heads_side_px, model.config.image_size_px)
-    ends = (recipe.answers_small_share, 1.0)
-    for side, size, end in zip(sides, recipe.answers_batch, ends, strict=True):
-        for batch in _batches(SceneStream(recipe.seed + 1, side, ramp=0), size, list):
-            if clock.share() >= end:
-                break
-            yield batch
+    full = round(recipe.answers_steps * recipe.full_size_share)
+    for side, size, steps in (
+        (recipe.heads_side_px, recipe.answers_batch, recipe.answers_steps - full),
+        (model.config.image_size_px, recipe.full_size_batch, full),
+    ):
+        scenes = SceneStream(recipe.seed + 1, side, ramp=0, shows=recipe.scene_shows)
+        yield from islice(_batches(scenes, size, list), steps)
 
 
 def _batches(stream: SceneStream, size: int, collate: Callable[[list[ImageSample]], Any]) -> Any:
@@ -221,20 +225,27 @@ def _masks(sample: ImageSample, device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack([region.mask for region in sample.regions])).to(device)
 
 
-class _Clock:
-    """How much of a time budget is spent, in 0..1 and beyond."""
+def _half(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device computes in it faster than in float32."""
+    fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
-    def __init__(self, budget_s: float) -> None:
-        self.budget_s = budget_s
+
+class _Eta:
+    """Says how far a stage is and how long the rest will take at the pace so far."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
         self.start_s = time.monotonic()
 
-    def share(self) -> float:
-        return (time.monotonic() - self.start_s) / self.budget_s
+    def at(self, step: int) -> str:
+        left_s = (time.monotonic() - self.start_s) * (self.steps - step) / step
+        return f"step {step} of {self.steps}, {left_s / 60:.0f} min left"
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, peak: float, done: float) -> None:
-    """Warm-up over the first 4 % of the time, then a cosine to 2 % of the peak."""
-    warm = min(1.0, done / 0.04 + 0.01)
+    """Warm-up over the first 4 % of the steps, then a cosine to 2 % of the peak."""
+    warm = min(1.0, done / 0.04)
     scale = warm * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done))))
     for group in optimizer.param_groups:
         group["lr"] = peak * scale

@@ -25,6 +25,8 @@ train_app = typer.Typer(no_args_is_help=True, help="Train the models that come w
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: ratios, side by side in one run.")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
+evaluate_app = typer.Typer(no_args_is_help=True, help="Compare what is said with what is true.")
+app.add_typer(evaluate_app, name="evaluate")
 
 OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 JsonFile = Annotated[
@@ -182,8 +184,52 @@ def train_nano(
     """
     from model.training.nano import Recipe, train
 
-    train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line))
+    train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line, soft_wrap=True))
     out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}")
+
+
+@evaluate_app.command("films")
+def evaluate_films(
+    films: Annotated[int, typer.Option(min=1, help="How many films.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Length of each.")] = 20.0,
+    config: Config = "quickstart",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Films of the synthetic world, never used in training: tracks and words against the truth.
+
+    A minute or two a film. Example: `streamer evaluate films --films 5 --json films.json`.
+    """
+    from streamer.commands.evaluate import evaluate_films as evaluate
+
+    code = evaluate(
+        films=films, seed=seed, seconds=seconds, config=config, overrides=overrides or [],
+        json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@evaluate_app.command("words")
+def evaluate_words(
+    files: Annotated[list[Path], typer.Argument(help="Video files.", show_default=False)],
+    config: Config = "quickstart",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Films of any kind: do colour and place words agree with the masks' own pixels?
+
+    The colour of a mask is the basic colour that most of its pixels are nearest to in CIELAB, its
+    place where its centroid lies. Also counts the categories that are claimed, and how surely.
+    """
+    from streamer.commands.evaluate import evaluate_words as evaluate
+
+    code = evaluate(
+        files, config=config, overrides=overrides or [], json_path=json_path, quiet=quiet
+    )
+    raise typer.Exit(code)
 
 
 @bench_app.command("pipeline")

@@ -48,14 +48,14 @@ class Recipe:
     """
 
     seed: int = 0
-    heads_steps: int = 6000
+    heads_steps: int = 5000
     heads_batch: int = 8
     heads_side_px: int = 256
     heads_lr: float = 2e-3
-    ramp_scenes: int = 9000
+    ramp_scenes: int = 8000
     scene_shows: int = 3
     layer_scale: float = 1.0
-    answers_steps: int = 1500
+    answers_steps: int = 1200
     answers_batch: int = 8
     full_size_batch: int = 3
     full_size_share: float = 0.15

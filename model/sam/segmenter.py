@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 
+from model.device import choose_device
+
 Image = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
 
@@ -37,15 +39,15 @@ class Segmenter:
             device: "auto" takes CUDA where there is one.
 
         Raises:
-            ValueError: when the file is missing or its tensors do not fit the kind.
+            ValueError: when the file is missing or its tensors do not fit the kind, or there is
+                no such device.
         """
         if not Path(path).is_file():
             raise ValueError("no such SAM checkpoint; download one from the segment-anything page")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = choose_device(device)
         sam = sam_model_registry[kind]()
         load_state(sam, path)
-        return cls(sam.to(device).eval())
+        return cls(sam.to(place).eval())
 
     def propose(self, image: Image) -> list[BoolMask]:
         """Masks (HxW) of everything, the most certain first."""

@@ -183,6 +183,11 @@ def train_nano(
 
     Under an hour on two CPU cores. Use it with `--set caption.weights=FOLDER`.
     """
+    from streamer.sinks.files import prepare
+
+    probe = out_dir / ".writable"
+    prepare(probe)  # not after an hour of training
+    probe.unlink()
     from model.training.nano import Recipe, train
 
     train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line))

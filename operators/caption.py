@@ -55,9 +55,15 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
             WeightsError: when they are missing or do not fit, or there is no such device.
             ConfigError: when a prompt asks about no region or about several.
         """
+        from model.weights import weights_folder
+
+        try:
+            folder = weights_folder(self.weights)
+        except ValueError as error:
+            raise WeightsError(str(error)) from None
+        # torch is imported here, which takes long
         from model.osprey.captioner import OspreyCaptioner
         from model.osprey.prompt import REGION, build_prompt
-        from model.weights import weights_folder
 
         for prompt in filter(None, (self.prompt, self.detail_prompt)):
             try:
@@ -67,9 +73,7 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
             if regions != 1:
                 raise ConfigError(f"prompt {prompt!r} asks about {regions} regions; ask about one")
         try:
-            self._captioner = OspreyCaptioner.from_folder(
-                weights_folder(self.weights), device=self.device
-            )
+            self._captioner = OspreyCaptioner.from_folder(folder, device=self.device)
         except (OSError, ValueError) as error:
             raise WeightsError(f"weights {self.weights!r} cannot be loaded: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,12 @@ Var = Annotated[
 Config = Annotated[
     str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
 ]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds or steps")
+    return value
 
 
 def _version(value: bool) -> None:
@@ -105,9 +112,10 @@ def run(
     --set select.max_age_s=5`.
     """
     from streamer.commands.caption import find_config
-    from streamer.commands.running import execute, exit_code, show, write_json
+    from streamer.commands.running import check_json, execute, exit_code, show, write_json
     from streamer.config import load_pipeline
 
+    check_json(json_path)
     pipeline = load_pipeline(
         find_config(config), variables=_pairs(variables or []), overrides=overrides or []
     )
@@ -154,7 +162,9 @@ def schema() -> None:
 def demo(
     out_dir: OutDir = Path("out/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Decides the film.")] = 7,
-    seconds: Annotated[float, typer.Option(min=4.0, help="Length of the film.")] = 20.0,
+    seconds: Annotated[
+        float, typer.Option(min=4.0, callback=_finite, help="Length of the film.")
+    ] = 20.0,
     quiet: Quiet = False,
 ) -> None:
     """Render a film whose truth is known, caption it, and compare."""
@@ -176,7 +186,8 @@ def train_nano(
     out_dir: OutDir = Path("out/osprey-nano"),
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
     length: Annotated[
-        float, typer.Option(min=0.001, help="Steps, as a multiple of the recipe's.")
+        float,
+        typer.Option(min=0.001, callback=_finite, help="Steps, as a multiple of the recipe's."),
     ] = 1.0,
 ) -> None:
     """Train osprey-nano on the synthetic world and write its folder with a card.

@@ -173,7 +173,7 @@ def _validate(
         if key not in fields:
             place = document.place((*at, "with", key))
             raise ConfigError(f"{place}: {kind.__name__} has no {key!r}{nearest(key, fields)}")
-    config = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
+    config = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     model = pydantic.create_model(kind.__name__, __config__=config, **fields)
     try:
         checked = model.model_validate(arguments)

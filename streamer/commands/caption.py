@@ -15,6 +15,7 @@ from streamer.commands.running import (
     OK,
     STOPPED,
     USER_ERROR,
+    check_json,
     execute,
     exit_code,
     notice,
@@ -52,6 +53,7 @@ def caption_files(
     quiet: bool,
 ) -> int:
     """Caption each file; an unreadable one does not keep the others from being done."""
+    check_json(json_path)
     path = find_config(config)
     stems = _stems(files)
     reports: list[dict[str, Any]] = []

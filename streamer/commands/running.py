@@ -20,6 +20,7 @@ from streamer.executors.local import run_local
 from streamer.pipeline import Pipeline
 from streamer.progress import Progress
 from streamer.report import RunReport, Tally
+from streamer.sinks.files import prepare
 
 OK, USER_ERROR, PARTIAL, STOPPED = 0, 2, 3, 130
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -64,6 +65,16 @@ def show(report: RunReport) -> None:
         notice("partial", "yellow", reason)
     if report.stopped:
         notice("stopped", "yellow", "everything finished so far is written")
+
+
+def check_json(path: Path | None) -> None:
+    """Find out whether `--json FILE` can be written, before the work.
+
+    Raises:
+        OutputError: when it cannot.
+    """
+    if path is not None:
+        prepare(path)
 
 
 def write_json(path: Path | None, data: Any) -> None:

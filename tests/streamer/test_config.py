@@ -222,6 +222,8 @@ def test_settings_of_the_command_line(tmp_path: Path) -> None:
         (["select.workers=0"], "--set select.workers=0: workers is a number from 1 on"),
         (["select.from=nowhere"], "'nowhere', which is not a step"),
         (["tracks.path=${huh}"], "--set tracks.path=${huh}: ${huh} has no value"),
+        (["select.max_age_s=.inf"], "--set select.max_age_s=.inf: max_age_s is inf"),
+        (["source.start=.nan"], "--set source.start=.nan: start is nan"),
         (["source.workers=2"], "--set source.workers=2: unknown key 'workers'"),
     ],
 )

@@ -91,8 +91,8 @@ def test_words_and_grids_are_those_of_the_canvas(
             off.append(float(np.abs(cells - wanted).mean()))
         judged += 1
     assert judged > 60
-    assert np.mean(off) < 0.0005
-    assert max(off) < 0.005
+    assert np.mean(off) < 0.002
+    assert max(off) < 0.01
 
 
 def test_any_dice_give_a_grid_that_holds_the_region(samples: list[ImageSample]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.commands.running import STOPPED, USER_ERROR, err, out
+from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.errors import StreamerError
 
 app = typer.Typer(
@@ -37,9 +38,19 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
 ]
+Var = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
+]
 Config = Annotated[
     str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
 ]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds or steps")
+    return value
 
 
 def _version(value: bool) -> None:
@@ -93,10 +104,7 @@ def caption(
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
-    variables: Annotated[
-        list[str] | None,
-        typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
-    ] = None,
+    variables: Var = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -106,9 +114,10 @@ def run(
     --set select.max_age_s=5`.
     """
     from streamer.commands.caption import find_config
-    from streamer.commands.running import execute, exit_code, show, write_json
+    from streamer.commands.running import check_json, execute, exit_code, show, write_json
     from streamer.config import load_pipeline
 
+    check_json(json_path)
     pipeline = load_pipeline(
         find_config(config), variables=_pairs(variables or []), overrides=overrides or []
     )
@@ -122,6 +131,7 @@ def run(
 def check(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
+    variables: Var = None,
 ) -> None:
     """Check a configuration without running it, and show its graph."""
     from streamer.commands.caption import find_config
@@ -130,6 +140,7 @@ def check(
 
     path = find_config(config)
     samples = {"input": "input.mp4", "out": "out", "stem": "input"}
+    samples |= _pairs(variables or [])
     pipeline = load_pipeline(path, variables=samples, overrides=overrides or [])
     for node in pipeline.readers:
         edges = ", ".join(
@@ -137,8 +148,8 @@ def check(
             for name in node.inputs
         )
         takes = " ".join(t.__name__ for t in accepted(node))
-        out.print(f"{node.name:12} takes {takes}, reads {edges}")
-    out.print(f"{path} is fine")
+        out.print(f"{node.name:12} takes {takes}, reads {edges}", markup=False)
+    out.print(f"{path} is fine", markup=False)
 
 
 @app.command()
@@ -153,7 +164,9 @@ def schema() -> None:
 def demo(
     out_dir: OutDir = Path("out/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Decides the film.")] = 7,
-    seconds: Annotated[float, typer.Option(min=4.0, help="Length of the film.")] = 20.0,
+    seconds: Annotated[
+        float, typer.Option(min=4.0, callback=_finite, help="Length of the film.")
+    ] = 20.0,
     quiet: Quiet = False,
 ) -> None:
     """Render a film whose truth is known, caption it, and compare."""
@@ -175,17 +188,27 @@ def train_nano(
     out_dir: OutDir = Path("out/osprey-nano"),
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
     length: Annotated[
-        float, typer.Option(min=0.001, help="Steps, as a multiple of the recipe's.")
+        float,
+        typer.Option(min=0.001, callback=_finite, help="Steps, as a multiple of the recipe's."),
     ] = 1.0,
 ) -> None:
     """Train osprey-nano on the synthetic world and write its folder with a card.
 
     Under an hour on two CPU cores. Use it with `--set caption.weights=FOLDER`.
     """
+    from streamer.sinks.files import prepare
+
+    probe = out_dir / ".writable"
+    prepare(probe)  # not after an hour of training
+    probe.unlink()
     from model.training.nano import Recipe, train
 
-    train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line, soft_wrap=True))
-    out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}")
+    def report(line: str) -> None:
+        err.print(line, markup=False, soft_wrap=True)
+
+    train(out_dir, Recipe(seed=seed).scaled(length), report)
+    readme = out_dir / "README.md"
+    out.print(f"written: {out_dir}; its figures are in {readme}", markup=False)
 
 
 @evaluate_app.command("films")
@@ -262,7 +285,7 @@ def main() -> None:
     except StreamerError as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        notice("error", "red", error)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         err.print("broken off")

@@ -84,6 +84,9 @@ def _build(document: Document, variables: Mapping[str, str]) -> Pipeline:
     for i, item in enumerate(data["sinks"]):
         at2 = ("sinks", i)
         make2, kind2 = _part(document, at2, Sink, {"from", "name"}, variables)
+        if (path := make2.keywords.get("path")) and path == make_source.keywords.get("path"):
+            place = document.place((*at2, "with", "path"))
+            raise ConfigError(f"{place}: {path} is the input; write to another file")
         inputs = _inputs(document, at2, item, previous)
         outputs.append(
             Output(name=_sink_name(data["sinks"], i), sink=kind2, make=make2, inputs=inputs)
@@ -100,7 +103,7 @@ def _part(
     base: type,
     extra: set[str],
     variables: Mapping[str, str],
-) -> tuple[Callable[[], Any], type[Any]]:
+) -> tuple[partial[Any], type[Any]]:
     """How to make a source, step or sink: its class with checked arguments."""
     item = document.at(at)
     _check_keys(document, at, item, _PART_KEYS | extra, required=("use",))
@@ -113,7 +116,7 @@ def _part(
         for key, value in given.items()
     }
     validated = _validate(document, at, kind, arguments)
-    make: Callable[[], Any] = partial(cast(Callable[..., Any], kind), **validated)
+    make: partial[Any] = partial(cast(Callable[..., Any], kind), **validated)
     try:
         make()
     except (ValueError, TypeError, ConfigError) as error:

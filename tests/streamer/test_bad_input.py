@@ -73,6 +73,16 @@ def test_the_trace_notices_torch(box: Box, film: Path) -> None:
     assert box.trace.exists()
 
 
+def test_a_run_that_cannot_begin_keeps_earlier_results(box: Box, film: Path) -> None:
+    earlier = {box.folder / "out" / f"a.{end}": f"earlier {end}" for end in ("jsonl", "srt", "vtt")}
+    (box.folder / "out").mkdir()
+    for path, text in earlier.items():
+        path.write_text(text)
+    done = box.run("caption", film, "-o", box.folder / "out", "--set", "caption.weights=none")
+    assert done.returncode == 2
+    assert {path: path.read_text() for path in earlier} == earlier
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [

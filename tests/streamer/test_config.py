@@ -231,6 +231,11 @@ def test_mistakes_of_the_command_line(tmp_path: Path, overrides: list[str], said
     assert said in message(tmp_path, GOOD, *overrides)
 
 
+def test_the_input_is_never_written_over(tmp_path: Path) -> None:
+    line = message(tmp_path, GOOD, "tracks.path=a.mp4")
+    assert "a.mp4 is the input; write to another file" in line
+
+
 def test_a_setting_for_a_broken_file_still_names_the_file(tmp_path: Path) -> None:
     no_use = GOOD.replace("use: streamer.sinks.jsonl.JsonLines", "name: a")
     assert message(tmp_path, no_use, "tracks.path=b").startswith("my.yaml:13: 'use' is missing")

@@ -17,6 +17,7 @@ from model.osprey.attention import PrefixKV
 from model.osprey.checkpoint import load_folder, weights_hash
 from model.osprey.decoding import DecodingBatch, Row
 from model.osprey.engine import Engine
+from model.osprey.graphs import GraphedBatch
 from model.osprey.language import LanguageRunner
 from model.osprey.memory import budget_bytes, in_batches
 from model.osprey.model import Osprey
@@ -110,9 +111,9 @@ class OspreyCaptioner:
         budget = budget_bytes(model.device) if memory_bytes is None else memory_bytes
         self.prefixes = PrefixCache(int(budget * CACHE_SHARE))
         eos = None if tokenizer is None else tokenizer.eos_token_id
+        kind = GraphedBatch if model.device.type == "cuda" else DecodingBatch
         self.engine = Engine(
-            DecodingBatch(self.runner, eos_token_id=eos),
-            budget_bytes=budget - self.prefixes.limit_bytes,
+            kind(self.runner, eos_token_id=eos), budget_bytes=budget - self.prefixes.limit_bytes
         )
 
     @classmethod
@@ -317,7 +318,7 @@ class OspreyCaptioner:
                     embeds = torch.cat([pairs_R2D[at], asked_SD])
                     of_ask.append(Row(ask.prefix.kv, embeds, limit))
                 else:
-                    of_ask.append(RegionError("the features under its mask are not finite"))
+                    of_ask.append(RegionError("the features of its image are not finite"))
                 at += 1
             rows.append(of_ask)
         return rows
@@ -365,8 +366,7 @@ def _problems(ask: Ask) -> list[str | None]:
         reason = f"masks are R x {height} x {width} like the picture, not {masks.shape}"
         return [reason] * _count(masks)
     return [
-        None if some else "its mask has no pixel inside the picture"
-        for some in masks.reshape(len(masks), -1).any(axis=1).tolist()
+        None if bool(mask.any()) else "its mask has no pixel inside the picture" for mask in masks
     ]
 
 

@@ -63,8 +63,10 @@ class DecodingBatch:
     """Greedy decoding.
 
     Own keys and values live in one static buffer; the live rows are its first ones. When a row
-    ends, the last one takes its place.
+    ends, the last one takes its place. Its positions are a multiple of `grain`.
     """
+
+    grain = 1
 
     def __init__(self, runner: LanguageRunner, *, eos_token_id: int | None) -> None:
         self.runner = runner
@@ -73,16 +75,20 @@ class DecodingBatch:
         self.own_L2BKTE = runner.empty_kv(0, positions=0)
         self._shared: Shared | None = None
 
+    def padded(self, positions: int) -> int:
+        """Positions that a row takes in the buffer."""
+        return -(-positions // self.grain) * self.grain
+
     def clear(self, *, buffers: bool = False) -> None:
         """Put all rows out; with `buffers`, give their memory back, too."""
         self.rows.clear()
         self._shared = None
         if buffers:
-            self.own_L2BKTE = self.runner.empty_kv(0, positions=0)
+            self.own_L2BKTE = self.own_L2BKTE[:, :, :0, :, :0].clone()
 
     def join(self, rows: Sequence[Row]) -> list[Row]:
         """Take rows in, run their own tokens, find their first words; those that end with it."""
-        self._reserve(len(self.rows) + len(rows), max(row.positions for row in rows))
+        self._reserve(len(self.rows) + len(rows), max(self.padded(row.positions) for row in rows))
         first = len(self.rows)
         lengths = torch.tensor([len(row.embeds_SD) for row in rows], device=self.runner.device)
         embeds = pad_sequence([row.embeds_SD for row in rows], batch_first=True)
@@ -167,12 +173,12 @@ class DecodingBatch:
     def _reserve(self, rows: int, positions: int) -> None:
         """Room in the buffer for so many rows of so many positions."""
         have_rows, have_positions = self.own_L2BKTE.shape[2], self.own_L2BKTE.shape[4]
-        if rows <= have_rows and positions <= have_positions:
-            return
+        if rows > have_rows or positions > have_positions:
+            self._resize(max(rows, have_rows), max(positions, have_positions))
+
+    def _resize(self, rows: int, positions: int) -> None:
         old = self.own_L2BKTE[:, :, : len(self.rows)]
-        self.own_L2BKTE = self.runner.empty_kv(
-            max(rows, have_rows), positions=max(positions, have_positions)
-        )
+        self.own_L2BKTE = self.runner.empty_kv(rows, positions=positions)
         self.own_L2BKTE[:, :, : len(self.rows), :, : old.shape[4]] = old
 
 

@@ -83,7 +83,7 @@ class Engine:
             max(f(row) for row in (*self.batch.rows, *waiting))
             for f in (lambda row: len(row.embeds_SD), lambda row: row.positions)
         )
-        capacity = self.budget_bytes // row_bytes(self.runner, new, positions)
+        capacity = self.budget_bytes // row_bytes(self.runner, new, self.batch.padded(positions))
         capacity = max(1, min(capacity, self.most_rows))
         room = capacity - len(self.batch.rows)
         if room < min(len(waiting), max(1, capacity // 8)):

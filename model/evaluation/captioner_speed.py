@@ -1,5 +1,5 @@
-"""The engine against the official procedure, side by side: same weights, prompts and regions, greedy,
-answers compared, every figure of one run on one device.
+"""The engine against the official procedure, side by side: same weights, prompts and regions,
+greedy, answers compared, every figure of one run on one device.
 
     python -m model.evaluation.captioner_speed --model mid --json speed.json
 
@@ -233,8 +233,8 @@ def _greatest(peaks: Sequence[int | None]) -> int | None:
 def table(figures: Sequence[Figures]) -> Iterator[str]:
     """Lines of Markdown."""
     yield (
-        "| model | frames | R | words | official s | engine s | ratio | regions/s | tower | prefill "
-        "| extractor | decode | roofline s | share | peak GB | same answers |"
+        "| model | frames | R | words | official s | engine s | ratio | regions/s | tower "
+        "| prefill | extractor | decode | roofline s | share | peak GB | same answers |"
     )
     yield "|---" * 16 + "|"
     for f in figures:

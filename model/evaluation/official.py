@@ -1,4 +1,4 @@
-"""The official procedure, kept as the reference of the benchmark: one region a call, nothing shared.
+"""The official procedure, the reference of the benchmark: one region a call, nothing shared.
 
 Every region preprocesses and encodes the image anew, prefills the whole prompt with the output
 head on all its positions, and decodes alone, as the published code does it (the casts of the whole
@@ -16,8 +16,7 @@ from transformers import DynamicCache
 
 from model.evaluation.stopwatch import Stopwatch
 from model.osprey.model import Osprey
-from model.osprey.processor import preprocess
-from model.osprey.vision import stack_pixels
+from model.osprey.processor import preprocess_all
 
 
 @torch.inference_mode()
@@ -39,7 +38,7 @@ def describe_officially(
         ids: the prompt, with IMAGE_TOKEN_INDEX where the image stands.
     """
     with watch("tower"):
-        pixels = stack_pixels([preprocess(image, model.config.image_size_px)])
+        pixels = preprocess_all([image], model.config.image_size_px)
         levels = model.vision_tower(pixels.to(model.device, model.dtype))
         image_tokens = model.image_tokens(levels)[0]
     with watch("extractor"):

@@ -15,6 +15,8 @@ from model.weights import weights_folder
 # the demo's short prompt in Llama's tokenizer: ids before the image, up to <mask>, behind <pos>
 HEAD, MIDDLE, BEHIND = 35, 21, 11
 
+SHARPNESS = 4.0  # of random attention, so that two tokens of a region matter among a thousand
+
 MID = OspreyConfig(
     vision_depths=(3, 3, 9, 3),
     vision_widths=(96, 192, 384, 768),
@@ -89,4 +91,6 @@ def random_model(config: OspreyConfig, device: torch.device, dtype: torch.dtype)
                 bound = (3 / parameter[0].numel()) ** 0.5
                 parameter.uniform_(-bound, bound, generator=generator)
         model.language.model.embed_tokens.weight.uniform_(-1, 1, generator=generator)
+        for layer in model.language.model.layers:
+            layer.self_attn.q_proj.weight.mul_(SHARPNESS)
     return model.requires_grad_(False)

@@ -22,9 +22,9 @@ from model.osprey.language import LanguageRunner
 from model.osprey.memory import budget_bytes, in_batches
 from model.osprey.model import Osprey
 from model.osprey.prefix_cache import PrefixCache
-from model.osprey.processor import preprocess
+from model.osprey.processor import preprocess_all
 from model.osprey.prompt import IMAGE_TOKEN_INDEX, build_prompt, tokenize_prompt
-from model.osprey.vision import Levels, stack_pixels
+from model.osprey.vision import Levels
 
 TOWER_BATCH = 16
 EXTRACTOR_BATCH = 16
@@ -150,7 +150,7 @@ class OspreyCaptioner:
         return in_batches(self._encode, images, TOWER_BATCH, self.model.device)
 
     def _encode(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
-        pixels = stack_pixels([preprocess(image, self.image_size_px) for image in images])
+        pixels = preprocess_all(images, self.image_size_px)
         levels = self.model.vision_tower(self._to_device(pixels).to(self.model.dtype))
         tokens = self.model.image_tokens(levels)
         return [
@@ -297,7 +297,13 @@ class OspreyCaptioner:
         mask_RD, position_RD = self.model.mask_extractor.of_images(
             [ask.prefix.features.levels for ask, _ in askers],
             [
-                self._to_device(torch.from_numpy(np.ascontiguousarray(ask.masks[kept])))
+                self._to_device(
+                    torch.from_numpy(
+                        np.ascontiguousarray(
+                            ask.masks if len(kept) == len(ask.masks) else ask.masks[kept]
+                        )
+                    )
+                )
                 for ask, kept in askers
             ],
         )

@@ -143,6 +143,11 @@ class GraphedBatch(StaticBatch):
         self._recordings: dict[tuple[int, ...], _Recording] = {}
         self._pool = torch.cuda.graph_pool_handle()  # one memory: steps never overlap
 
+    @property
+    def recordings(self) -> int:
+        """Sizes recorded so far."""
+        return len(self._recordings)
+
     def replay(self, step: Step) -> tuple[Tensor, Tensor]:
         (block,), slots = step.shared.blocks, step.shared.slots_B
         assert block.rows is not None

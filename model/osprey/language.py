@@ -46,9 +46,13 @@ class LanguageRunner:
         self.device, self.dtype = weight.device, weight.dtype
         self.width = int(language.model.layers[0].self_attn.head_dim)
         self._epsilon: float = config.rms_norm_eps
+        # its frequencies are a buffer: a model that was cast has them rounded, which turns far
+        # positions by whole radians
+        rotary = type(language.model.rotary_emb)(config=config).to(self.device)
+        language.model.rotary_emb = rotary
         with torch.inference_mode():
             every = torch.arange(self.context, device=self.device)[None]
-            cos, sin = language.model.rotary_emb(weight[:1, :1], every)
+            cos, sin = rotary(weight[:1, :1], every)
         self._cos_PE, self._sin_PE = cos[0], sin[0]
 
     @property

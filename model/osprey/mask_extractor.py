@@ -25,8 +25,8 @@ def resize(masks_RHW: Tensor, size: tuple[int, int]) -> Tensor:
         _corners(there, here, masks_RHW.device)
         for there, here in zip(masks_RHW.shape[-2:], size, strict=True)
     )
-    rows = masks_RHW[:, torch.cat([top, bottom])]
-    above, below = rows[:, :, torch.cat([left, right])].float().chunk(2, dim=1)
+    rows = masks_RHW.index_select(1, torch.cat([top, bottom]))
+    above, below = rows.index_select(2, torch.cat([left, right])).float().chunk(2, dim=1)
     one, other = torch.lerp(above, below, down[:, None]).chunk(2, dim=2)
     return torch.lerp(one, other, across)
 

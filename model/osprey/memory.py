@@ -21,6 +21,7 @@ def budget_bytes(device: torch.device) -> int:
     """What decoding and kept prefixes may take together, unless the caller says otherwise."""
     if device.type != "cuda":
         return CPU_BUDGET_BYTES
+    free_cached(device)
     return int(torch.cuda.mem_get_info(device)[0] * CUDA_SHARE)
 
 

@@ -19,6 +19,7 @@ from model.osprey.captioner import Ask, OspreyCaptioner, RegionError, RegionText
 from model.osprey.decoding import DecodingBatch, Row
 from model.osprey.engine import Engine
 from model.osprey.graphs import StaticBatch
+from model.osprey.language import LanguageRunner
 from model.osprey.mask_extractor import resize
 from model.osprey.memory import in_batches, is_out_of_memory
 from model.osprey.model import Osprey
@@ -415,3 +416,10 @@ def test_masks_are_resized_as_interpolate_does(hw: tuple[int, int]) -> None:
         found = resize(masks, (side, side))
         torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)
         assert torch.equal(found > 0, wanted > 0)
+
+
+def test_positions_stay_exact_in_bf16(tiny: Osprey) -> None:
+    exact = LanguageRunner(tiny.language)
+    model = Osprey(tiny.config).to(torch.bfloat16)
+    coarse = LanguageRunner(model.language)
+    torch.testing.assert_close(coarse._cos_PE, exact._cos_PE.to(torch.bfloat16))

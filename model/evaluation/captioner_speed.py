@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.evaluation.official import describe_officially
+from model.evaluation.pictures import ellipses, picture
 from model.evaluation.roofline import Ceilings, Job, count, measure_ceilings
 from model.evaluation.stopwatch import Stopwatch, peak_bytes, reset_peak
 from model.evaluation.subjects import Subject, subject
-from model.osprey.captioner import Ask, RegionError
+from model.osprey.asks import Ask, RegionError
 from model.osprey.decoding import Row
 from model.osprey.prompt import IMAGE_TOKEN_INDEX
 
@@ -62,29 +63,6 @@ class Figures:
     ratio: float | None = None
     same_answers: int = 0
     different_regions: int = 0
-
-
-def ellipses(count_: int, hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Regions of any place and size: R x H x W."""
-    height, width = hw
-    y, x = np.ogrid[:height, :width]
-    masks = np.empty((count_, height, width), bool)
-    for mask in masks:
-        cy, cx = rng.uniform(0.1, 0.9, 2) * (height, width)
-        ry, rx = rng.uniform(0.05, 0.25, 2) * (height, width)
-        np.less_equal(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2, 1, out=mask)
-    return masks
-
-
-def picture(
-    hw: tuple[int, int], masks: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Soft noise with every region in a colour of its own."""
-    coarse = rng.integers(0, 256, (hw[0] // 16 + 1, hw[1] // 16 + 1, 3))
-    image = coarse.repeat(16, axis=0).repeat(16, axis=1)[: hw[0], : hw[1]].astype(np.uint8)
-    for mask in masks:
-        image[mask] = rng.integers(0, 256, 3)
-    return image
 
 
 def measure(

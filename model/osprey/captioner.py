@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from model.osprey.attention import PrefixKV
+from model.osprey.asks import (
+    Answer,
+    Ask,
+    ImageFeatures,
+    RegionError,
+    RegionText,
+    SharedPrefix,
+    problems,
+    region_count,
+)
 from model.osprey.checkpoint import load_folder, weights_hash
 from model.osprey.decoding import DecodingBatch, Row
 from model.osprey.engine import Engine
@@ -21,69 +29,14 @@ from model.osprey.graphs import GraphedBatch
 from model.osprey.language import LanguageRunner
 from model.osprey.memory import budget_bytes, in_batches
 from model.osprey.model import Osprey
+from model.osprey.prefill import Prefiller
 from model.osprey.prefix_cache import PrefixCache
 from model.osprey.processor import preprocess_all
-from model.osprey.prompt import IMAGE_TOKEN_INDEX, build_prompt, tokenize_prompt
-from model.osprey.vision import Levels
+from model.osprey.prompt import build_prompt, tokenize_prompt
 
 TOWER_BATCH = 16
 EXTRACTOR_BATCH = 16
 CACHE_SHARE = 0.25  # of the memory budget, for prefixes of later questions
-
-
-@dataclass(frozen=True, eq=False)
-class ImageFeatures:
-    """What the tower saw of one image: its levels (batch of 1), its image tokens N x D, and the
-    picture's own (height, width) in pixels, in which masks are given."""
-
-    levels: Levels
-    tokens_ND: Tensor
-    hw: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class SharedPrefix:
-    """Everything before the region tokens, prefilled, and the ids from `<mask>` on."""
-
-    features: ImageFeatures
-    kv: PrefixKV
-    suffix_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class RegionText:
-    """Words for a region; log-probabilities are natural and at most 0."""
-
-    text: str
-    mean_logprob: float
-    token_ids: tuple[int, ...]
-    token_logprobs: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class RegionError:
-    """Why a region got no words."""
-
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class Ask:
-    """Regions of an image to be described: masks R x H x W, in the pixels of the picture given
-    to `encode`."""
-
-    prefix: SharedPrefix
-    masks: NDArray[np.bool_]
-    max_new_tokens: int = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What became of one region of an ask."""
-
-    ask: Ask
-    region: int
-    outcome: RegionText | RegionError
 
 
 class OspreyCaptioner:
@@ -109,11 +62,12 @@ class OspreyCaptioner:
         self.weights_hash = weights_hash
         self.runner = LanguageRunner(model.language)
         budget = budget_bytes(model.device) if memory_bytes is None else memory_bytes
-        self.prefixes = PrefixCache(int(budget * CACHE_SHARE))
+        cache = PrefixCache(int(budget * CACHE_SHARE))
+        self.prefiller = Prefiller(model, self.runner, cache)
         eos = None if tokenizer is None else tokenizer.eos_token_id
         kind = GraphedBatch if model.device.type == "cuda" else DecodingBatch
         self.engine = Engine(
-            kind(self.runner, eos_token_id=eos), budget_bytes=budget - self.prefixes.limit_bytes
+            kind(self.runner, eos_token_id=eos), budget_bytes=budget - cache.limit_bytes
         )
 
     @classmethod
@@ -184,39 +138,9 @@ class OspreyCaptioner:
                 f"the prompt takes {length} positions with its image and leaves no room for an "
                 f"answer in a context of {self.runner.context}: shorten it"
             )
-        return SharedPrefix(features, self._prefix(features, tuple(ids[:slot])), tuple(ids[slot:]))
-
-    def _prefix(self, features: ImageFeatures, ids: tuple[int, ...]) -> PrefixKV:
-        """Keys and values of an image and the text around it; only what is new is run."""
-        at = ids.index(IMAGE_TOKEN_INDEX)
-        kept, known = self.prefixes.longest(features, ids)
-        if kept is not None and known > at:
-            kept = kept.first(known - 1 + len(features.tokens_ND))
-            new = [] if known == len(ids) else [self._embed(ids[known:])]
-        else:
-            if not bool(features.tokens_ND.isfinite().all()):
-                raise ValueError(
-                    "image features are not finite: the weights are damaged, or the picture drives "
-                    f"them out of the range of {self.model.dtype}"
-                )
-            kept = self._head(ids[:at]) if at else None
-            new = [features.tokens_ND.to(self.model.dtype), self._embed(ids[at + 1 :])]
-        if kept is not None and not new:
-            return kept
-        whole = self.runner.extend(kept, torch.cat(new))
-        self.prefixes.keep(features, ids, whole)
-        return whole
-
-    def _head(self, ids: tuple[int, ...]) -> PrefixKV:
-        """The prompt up to the image, once for all images."""
-        kept, known = self.prefixes.longest(None, ids)
-        if kept is None or known < len(ids):
-            kept = self.runner.extend(None, self._embed(ids))
-            self.prefixes.keep(None, ids, kept)
-        return kept.first(len(ids))
-
-    def _embed(self, ids: Sequence[int]) -> Tensor:
-        return self.model.embed(torch.tensor(ids, dtype=torch.long))
+        return SharedPrefix(
+            features, self.prefiller.prefix(features, tuple(ids[:slot])), tuple(ids[slot:])
+        )
 
     @torch.inference_mode()
     def answers(self, arrivals: Iterable[Sequence[Ask]]) -> Iterator[Answer]:
@@ -256,7 +180,7 @@ class OspreyCaptioner:
         """Words for all regions of all asks, in their order."""
         numbers = {id(ask): number for number, ask in enumerate(asks)}
         outcomes: list[list[RegionText | RegionError]] = [
-            [RegionError("no answer")] * _count(ask.masks) for ask in asks
+            [RegionError("no answer")] * region_count(ask.masks) for ask in asks
         ]
         groups = [asks[i : i + EXTRACTOR_BATCH] for i in range(0, len(asks), EXTRACTOR_BATCH)]
         for answer in self.answers(groups):
@@ -289,11 +213,11 @@ class OspreyCaptioner:
     def rows(self, asks: Sequence[Ask]) -> list[list[Row | RegionError]]:
         """The regions of each ask as rows for a decoding batch, or why they cannot be. All mask
         and position tokens are made in one pass."""
-        problems = [_problems(ask) for ask in asks]
-        good = [[i for i, problem in enumerate(found) if problem is None] for found in problems]
+        found_wrong = [problems(ask) for ask in asks]
+        good = [[i for i, problem in enumerate(found) if problem is None] for found in found_wrong]
         askers = [(ask, kept) for ask, kept in zip(asks, good, strict=True) if kept]
         if not askers:
-            return [[RegionError(p) for p in found if p] for found in problems]
+            return [[RegionError(p) for p in found if p] for found in found_wrong]
         mask_RD, position_RD = self.model.mask_extractor.of_images(
             [ask.prefix.features.levels for ask, _ in askers],
             [
@@ -311,8 +235,8 @@ class OspreyCaptioner:
         pairs_R2D = torch.stack([mask_RD, position_RD], dim=1).to(self.model.dtype)
         rows: list[list[Row | RegionError]] = []
         at = 0
-        for ask, found in zip(asks, problems, strict=True):
-            asked_SD = self._embed(ask.prefix.suffix_ids[2:])
+        for ask, found in zip(asks, found_wrong, strict=True):
+            asked_SD = self.model.embed(torch.tensor(ask.prefix.suffix_ids[2:], dtype=torch.long))
             room = self.runner.context - ask.prefix.kv.length - len(ask.prefix.suffix_ids)
             limit = max(1, min(ask.max_new_tokens, room))
             of_ask: list[Row | RegionError] = []
@@ -358,22 +282,6 @@ class OspreyCaptioner:
         """`encode`, `prefill` and `describe` in a row, for one image."""
         (features,) = self.encode([image])
         return self.describe(self.prefill(features, prompt), masks, max_new_tokens=max_new_tokens)
-
-
-def _count(masks: NDArray[np.bool_]) -> int:
-    """Regions of an ask; masks of no such shape count as one region that cannot be described."""
-    return len(masks) if masks.ndim == 3 else 1
-
-
-def _problems(ask: Ask) -> list[str | None]:
-    """For every region, what is wrong with its mask."""
-    masks, (height, width) = ask.masks, ask.prefix.features.hw
-    if masks.ndim != 3 or masks.shape[1:] != (height, width):
-        reason = f"masks are R x {height} x {width} like the picture, not {masks.shape}"
-        return [reason] * _count(masks)
-    return [
-        None if bool(mask.any()) else "its mask has no pixel inside the picture" for mask in masks
-    ]
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.osprey.vision import stack_pixels
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -49,8 +51,7 @@ def preprocess(image: NDArray[np.uint8], side_px: int) -> Tensor:
 
 
 def preprocess_all(images: Sequence[NDArray[np.uint8]], side_px: int) -> Tensor:
-    """`preprocess` for a batch: B x 3 x side_px x side_px, in the memory format in which depthwise
-    convolutions are fastest. Pillow uses one core an image, so the images share the cores."""
+    """`preprocess` for a batch: B x 3 x side_px x side_px. Pillow uses one core an image, so the
+    images share the cores."""
     with ThreadPoolExecutor(max_workers=min(len(images), torch.get_num_threads())) as pool:
-        pixels = list(pool.map(lambda image: preprocess(image, side_px), images))
-    return torch.stack(pixels).contiguous(memory_format=torch.channels_last)
+        return stack_pixels(list(pool.map(lambda image: preprocess(image, side_px), images)))

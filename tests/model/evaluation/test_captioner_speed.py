@@ -17,14 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.evaluation.captioner_speed import (
     HW,
     Case,
-    ellipses,
     measure,
     notes,
-    picture,
     run_engine,
     table,
     to_json,
 )
+from model.evaluation.pictures import ellipses, picture
 from model.evaluation.roofline import Ceilings, Job, count, measure_ceilings
 from model.evaluation.stopwatch import Stopwatch
 from model.evaluation.subjects import MID, Subject, random_model, subject
@@ -82,9 +81,7 @@ def test_counted_work_is_what_is_done(small: Subject) -> None:
     images = [picture(HW, of_image, rng) for of_image in masks]
     run_engine(small, images, masks, 6, Stopwatch(CPU))  # keeps the head
 
-    def attention(
-        q: Any, k: Any, v: Any, p: float = 0.0, causal: bool = False, **_: Any
-    ) -> float:
+    def attention(q: Any, k: Any, v: Any, p: float = 0.0, causal: bool = False, **_: Any) -> float:
         return 4 * q[0] * q[1] * q[2] * k[2] * q[3] / (2 if causal else 1)
 
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu

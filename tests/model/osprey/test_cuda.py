@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.evaluation.captioner_speed import Case, ellipses, measure, picture, run_engine
+from model.evaluation.captioner_speed import Case, measure, run_engine
+from model.evaluation.pictures import ellipses, picture
 from model.evaluation.roofline import measure_ceilings
 from model.evaluation.stopwatch import Stopwatch
 from model.evaluation.subjects import MID, Subject, random_model, subject

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model.osprey.checkpoint import load_state
+from model.osprey.config import OspreyConfig
 from model.osprey.decoding import DecodingBatch, Row
 from model.osprey.language import LanguageRunner
 from model.osprey.mask_extractor import MaskExtractor, pool
@@ -115,6 +119,27 @@ def test_tower_at_official_size(reference_dir: Path) -> None:
         torch.testing.assert_close(getattr(levels, name), golden[name], atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(odd.res4, golden["res4_80x112"], atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(odd.res5, golden["res5_80x112"], atol=2e-4, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def tiny(reference_dir: Path) -> Osprey:
+    data: dict[str, Any] = json.loads((reference_dir / "e2e_tiny_config.json").read_text())
+    data["osprey_streamer"] = {
+        "vision_depths": [2, 2, 3, 2],
+        "vision_widths": [16, 32, 64, 128],
+        "extractor_width": 32,
+        "position_width": 32,
+    }
+    model = Osprey(OspreyConfig.from_dict(data)).eval()
+    load_state(model, load_file(reference_dir / "e2e_tiny_state_dict.safetensors"))
+    return model
+
+
+@pytest.fixture(scope="module")
+def golden(reference_dir: Path) -> dict[str, Tensor]:
+    vectors = load_file(reference_dir / "e2e_tiny.safetensors")
+    pixels = load_file(reference_dir / "preprocess.safetensors")["pixel_values_200x300"]
+    return vectors | {"pixels": pixels.reshape(1, 3, 512, 512)}
 
 
 def test_narrow_tower(reference_dir: Path, tiny: Osprey, golden: dict[str, Tensor]) -> None:

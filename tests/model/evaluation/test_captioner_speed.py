@@ -84,8 +84,14 @@ def test_counted_work_is_what_is_done(small: Subject) -> None:
     def attention(q: Any, k: Any, v: Any, p: float = 0.0, causal: bool = False, **_: Any) -> float:
         return 4 * q[0] * q[1] * q[2] * k[2] * q[3] / (2 if causal else 1)
 
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    counter = FlopCounterMode(display=False, custom_mapping={kernel: attention})
+    def linear(x: Any, weight: Any, *_: Any, **__: Any) -> float:
+        return float(2 * np.prod(x) * weight[0])
+
+    formulas: dict[Any, Any] = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
+        torch.ops.mkldnn._linear_pointwise: linear,
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with counter:
         run_engine(small, images, masks, 6, Stopwatch(CPU))
     job = Job(images=2, regions=3, words=6, head=3, middle=2, suffix=4)
@@ -106,6 +112,7 @@ def test_work_of_osprey_7b_is_as_published() -> None:
     assert more["prefill"] == work["prefill"]
 
 
+@pytest.mark.slow
 def test_ceilings_are_of_this_machine() -> None:
     ceilings = measure_ceilings(CPU, torch.float32)
     assert 1e9 < ceilings.flops < 1e14

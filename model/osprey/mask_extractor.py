@@ -16,18 +16,38 @@ from torch.nn import functional as F
 from model.osprey.vision import Levels
 
 
+def resize(masks_RHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear without antialiasing, float32, as `F.interpolate` does it, but only the pixels that
+    count are ever looked at: most of a large mask is never converted to float."""
+    if masks_RHW.shape[-2:] == size:
+        return masks_RHW.float()
+    (top, bottom, down), (left, right, across) = (
+        _corners(there, here, masks_RHW.device)
+        for there, here in zip(masks_RHW.shape[-2:], size, strict=True)
+    )
+    rows = masks_RHW.index_select(1, torch.cat([top, bottom]))
+    above, below = rows.index_select(2, torch.cat([left, right])).float().chunk(2, dim=1)
+    one, other = torch.lerp(above, below, down[:, None]).chunk(2, dim=2)
+    return torch.lerp(one, other, across)
+
+
+def _corners(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the two source pixels of every target pixel, and the second one's weight."""
+    centres = torch.arange(target, dtype=torch.float32, device=device) + 0.5
+    real = (centres * (source / target) - 0.5).clamp_min(0)
+    low = real.long().clamp_max(source - 1)
+    return low, (low + 1).clamp_max(source - 1), real - low
+
+
 def pool(level_1CHW: Tensor, masks_RHW: Tensor) -> Tensor:
     """Mean of a level over each mask, as one matrix product: R x C.
 
-    Masks of another size are resized (bilinear, no antialiasing) straight to the level's size and
-    every pixel with a weight above 0 counts. A mask that is empty on this level gives zeros: a
-    region of a few pixels can fall between the sample points of the coarse levels.
+    Masks of another size are resized straight to the level's size and every pixel with a weight
+    above 0 counts. A mask that is empty on this level gives zeros: a region of a few pixels can
+    fall between the sample points of the coarse levels.
     """
-    size = level_1CHW.shape[-2:]
-    masks = masks_RHW.float()
-    if masks.shape[-2:] != size:
-        masks = F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    inside = (masks > 0).to(torch.float32).flatten(1)
+    size = (level_1CHW.shape[-2], level_1CHW.shape[-1])
+    inside = (resize(masks_RHW, size) > 0).to(torch.float32).flatten(1)
     sums = inside @ level_1CHW[0].float().flatten(1).T
     return sums / (inside.sum(dim=1, keepdim=True) + 1e-8)
 
@@ -69,22 +89,29 @@ class MaskExtractor(nn.Module):
 
     def forward(self, levels: Levels, masks_RHW: Tensor) -> tuple[Tensor, Tensor]:
         """Mask tokens and position tokens, both R x D float32, for the regions of one image."""
-        return self.mask_tokens(levels, masks_RHW), self.position_tokens(self.grids(masks_RHW))
+        return self.of_images([levels], [masks_RHW])
+
+    def of_images(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The tokens of all regions of several images, image by image; the linear layers run once
+        for all of them."""
+        grids = torch.cat([self.grids(masks_RHW) for masks_RHW in masks])
+        return self._mask_tokens(levels, masks), self.position_tokens(grids)
 
     def mask_tokens(self, levels: Levels, masks_RHW: Tensor) -> Tensor:
         """R x D: pooled on every level, projected, summed, projected."""
-        total = torch.zeros((), device=masks_RHW.device)
-        masks_RHW = masks_RHW.float()  # once, not for every level
-        for linear, level in zip((self.res2, self.res3, self.res4, self.res5), levels, strict=True):
-            total = total + _float_linear(linear, pool(level, masks_RHW))
+        return self._mask_tokens([levels], [masks_RHW])
+
+    def _mask_tokens(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros((), device=masks[0].device)
+        linears = (self.res2, self.res3, self.res4, self.res5)
+        for linear, of_level in zip(linears, zip(*levels, strict=True), strict=True):
+            pooled = [pool(level, inside) for level, inside in zip(of_level, masks, strict=True)]
+            total = total + _float_linear(linear, torch.cat(pooled))
         return _float_linear(self.feat_linear, total)
 
     def grids(self, masks_RHW: Tensor) -> Tensor:
         """R x G*G: the masks on the position grid, soft values kept."""
-        size = (self.grid, self.grid)
-        return F.interpolate(
-            masks_RHW.float()[:, None], size=size, mode="bilinear", align_corners=False
-        ).flatten(1)
+        return resize(masks_RHW, (self.grid, self.grid)).flatten(1)
 
     def position_tokens(self, grids_RG: Tensor) -> Tensor:
         """R x D from position grids."""

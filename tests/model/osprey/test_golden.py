@@ -16,7 +16,8 @@ from torch import Tensor
 
 from model.osprey.checkpoint import load_state
 from model.osprey.config import OspreyConfig
-from model.osprey.language import decode_greedy, prefill
+from model.osprey.decoding import DecodingBatch, Row
+from model.osprey.language import LanguageRunner
 from model.osprey.mask_extractor import MaskExtractor, pool
 from model.osprey.model import Osprey
 from model.osprey.processor import preprocess
@@ -174,23 +175,29 @@ def test_generation_over_one_shared_prefix(tiny: Osprey, golden: dict[str, Tenso
     ids = golden["input_ids_single"][0].long()
     at = int((ids == -200).nonzero()[0, 0])
     slot = int((ids == 400).nonzero()[0, 0])
+    runner = LanguageRunner(tiny.language)
     with torch.inference_mode():
         levels = tiny.vision_tower(golden["pixels"])
         head = [tiny.embed(ids[:at]), tiny.image_tokens(levels)[0], tiny.embed(ids[at + 1 : slot])]
-        prefix = prefill(tiny.language, torch.cat(head)[None])
+        prefix = runner.extend(None, torch.cat(head))
         tokens = tiny.mask_extractor(levels, golden["masks"])
-        suffix = [
-            tiny.splice_regions(ids[slot:], tokens[0][i : i + 1], tokens[1][i : i + 1])
+        answers = [
+            Row(
+                prefix,
+                tiny.splice_regions(ids[slot:], tokens[0][i : i + 1], tokens[1][i : i + 1]),
+                12,
+            )
             for i in range(3)
         ]
-        answers = decode_greedy(
-            tiny.language, prefix, torch.stack(suffix), max_new_tokens=12, eos_token_id=None
-        )
+        batch = DecodingBatch(runner, eos_token_id=None)
+        batch.join(answers)
+        while batch.rows:
+            batch.step()
     for i, answer in enumerate(answers):
-        assert list(answer.token_ids) == golden["generated"][i].tolist()
+        assert answer.tokens == golden["generated"][i].tolist()
         scores = golden["generated_scores"][i].log_softmax(-1)
         wanted = scores.gather(1, golden["generated"][i].long()[:, None])[:, 0]
-        np.testing.assert_allclose(answer.token_logprobs, wanted, atol=2e-4)
+        np.testing.assert_allclose(answer.logprobs, wanted, atol=2e-4)
 
 
 def test_training_loss_and_gradients(tiny: Osprey, golden: dict[str, Tensor]) -> None:

@@ -16,20 +16,34 @@ from torch.nn import functional as F
 from model.osprey.vision import Levels
 
 
-def pool(level_1CHW: Tensor, masks_RHW: Tensor) -> Tensor:
+def pool(level_1CHW: Tensor, masks_RHW: Tensor, touched_R: Tensor | None = None) -> Tensor:
     """Mean of a level over each mask, as one matrix product: R x C.
 
     Masks of another size are resized (bilinear, no antialiasing) straight to the level's size and
     every pixel with a weight above 0 counts. A mask that is empty on this level gives zeros: a
     region of a few pixels can fall between the sample points of the coarse levels.
+
+    Args:
+        touched_R: for these masks (boolean) every cell counts that one of their pixels lies in.
     """
-    size = level_1CHW.shape[-2:]
-    masks = masks_RHW.float()
-    if masks.shape[-2:] != size:
-        masks = F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    size = (level_1CHW.shape[-2], level_1CHW.shape[-1])
+    masks = _resized(masks_RHW.float(), size)
+    if touched_R is not None and bool(touched_R.any()):
+        masks[touched_R] = F.adaptive_max_pool2d(masks_RHW[touched_R].float(), size)
     inside = (masks > 0).to(torch.float32).flatten(1)
     sums = inside @ level_1CHW[0].float().flatten(1).T
     return sums / (inside.sum(dim=1, keepdim=True) + 1e-8)
+
+
+def vanished(levels: Levels, masks_RHW: Tensor) -> Tensor:
+    """Which masks have pixels, but no cell on any level: R, boolean."""
+    gone = masks_RHW.flatten(1).any(dim=1)
+    for level in levels:
+        size = (level.shape[-2], level.shape[-1])
+        if bool(gone.any()):  # the finest level keeps nearly all
+            kept = (_resized(masks_RHW[gone].float(), size) > 0).flatten(1).any(dim=1)
+            gone[gone.clone()] = ~kept
+    return gone
 
 
 class PositionMLP(nn.Module):
@@ -49,7 +63,16 @@ class PositionMLP(nn.Module):
 
 
 class MaskExtractor(nn.Module):
-    """Mask tokens from pooled features, position tokens from the masks' outline on a grid."""
+    """Mask tokens from pooled features, position tokens from the masks' outline on a grid.
+
+    `keep_small` decides about regions so small (or thin) that they fall between the sample points
+    of every level: False is the official behaviour, their mask token is then made of biases only
+    and says nothing about the picture. True pools them over the cells that their pixels lie in,
+    and likewise draws a region that would vanish from the position grid into its cells. All other
+    regions give the same numbers either way.
+    """
+
+    keep_small = False
 
     def __init__(
         self,
@@ -75,21 +98,32 @@ class MaskExtractor(nn.Module):
         """R x D: pooled on every level, projected, summed, projected."""
         total = torch.zeros((), device=masks_RHW.device)
         masks_RHW = masks_RHW.float()  # once, not for every level
+        touched = vanished(levels, masks_RHW) if self.keep_small else None
         for linear, level in zip((self.res2, self.res3, self.res4, self.res5), levels, strict=True):
-            total = total + _float_linear(linear, pool(level, masks_RHW))
+            total = total + _float_linear(linear, pool(level, masks_RHW, touched))
         return _float_linear(self.feat_linear, total)
 
     def grids(self, masks_RHW: Tensor) -> Tensor:
         """R x G*G: the masks on the position grid, soft values kept."""
-        size = (self.grid, self.grid)
-        return F.interpolate(
-            masks_RHW.float()[:, None], size=size, mode="bilinear", align_corners=False
-        ).flatten(1)
+        masks_RHW = masks_RHW.float()
+        grids = _resized(masks_RHW, (self.grid, self.grid))
+        if self.keep_small:
+            gone = ~grids.flatten(1).any(dim=1)
+            if bool(gone.any()):
+                grids[gone] = F.adaptive_max_pool2d(masks_RHW[gone], (self.grid, self.grid))
+        return grids.flatten(1)
 
     def position_tokens(self, grids_RG: Tensor) -> Tensor:
         """R x D from position grids."""
         tokens: Tensor = self.mask_linear(grids_RG)
         return tokens
+
+
+def _resized(masks_RHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks at another size, as the official code does it; always a tensor of its own."""
+    if masks_RHW.shape[-2:] == size:
+        return masks_RHW.clone()
+    return F.interpolate(masks_RHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _float_linear(linear: nn.Module, x: Tensor) -> Tensor:

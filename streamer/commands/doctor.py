@@ -78,8 +78,9 @@ def _devices() -> dict[str, Any]:
 
 
 def _weights() -> dict[str, str]:
-    from model.osprey.checkpoint import weight_files, weights_hash
+    from model.osprey.checkpoint import weights_hash
     from model.weights import bundled_weights, weights_folder
+    from model.weights.files import weight_files
 
     found = {}
     for name in bundled_weights():

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from model.osprey.checkpoint import load_folder, weights_hash
 from model.osprey.language import PrefixKV, decode_greedy, prefill
 from model.osprey.model import Osprey
 from model.osprey.processor import preprocess
 from model.osprey.prompt import IMAGE_TOKEN_INDEX, build_prompt, tokenize_prompt
+from model.osprey.tokenizer import load_tokenizer
 from model.osprey.vision import Levels, stack_pixels
 
 
@@ -174,11 +174,3 @@ class OspreyCaptioner:
         """`encode`, `prefill` and `describe` in a row, for one image."""
         (features,) = self.encode([image])
         return self.describe(self.prefill(features, prompt), masks, max_new_tokens=max_new_tokens)
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder, with `<mask>` and `<pos>` added where they are missing."""
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
-    tokenizer = kind.from_pretrained(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<mask>", "<pos>"]})
-    return tokenizer

@@ -152,10 +152,24 @@ def _import(document: Document, at: tuple[Any, ...], use: Any, base: type) -> ty
 def _validate(
     document: Document, at: tuple[Any, ...], kind: type[Any], arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments as the constructor's annotations want them."""
-    init = cast(Callable[..., Any], kind.__init__)
-    parameters = list(inspect.signature(init).parameters.values())[1:]
-    hints = typing.get_type_hints(init) if parameters else {}
+    """The arguments as the constructor's annotations want them.
+
+    A class that hands settings on to another (`**settings`) says to which one by a class method
+    `settings_class(arguments)`; that one's constructor then belongs to the schema.
+    """
+    takers = [kind]
+    if hasattr(kind, "settings_class"):
+        try:
+            takers.append(kind.settings_class(arguments))
+        except ConfigError as error:
+            raise ConfigError(f"{document.place((*at, 'with'))}: {error}") from None
+    parameters: list[inspect.Parameter] = []
+    hints: dict[str, Any] = {}
+    for taker in takers:
+        init = cast(Callable[..., Any], taker.__init__)
+        own = list(inspect.signature(init).parameters.values())[1:]
+        parameters += own
+        hints |= typing.get_type_hints(init) if own else {}
     fields: dict[str, Any] = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
         for p in parameters

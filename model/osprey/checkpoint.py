@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from model.osprey.config import OspreyConfig
 from model.osprey.model import Osprey
 from model.weights.files import (
     TensorInfo,
+    file_hash,
     folder_headers,
     read_headers,
     read_tensors,
@@ -117,13 +117,8 @@ def read_config(folder: Path) -> OspreyConfig:
 
 def weights_hash(folder: Path) -> str:
     """12 hex digits over the contents of a folder's weight files, and of the separate tower's."""
-    digest = hashlib.sha256()
     tower = tower_file(folder)
-    for path in [*weight_files(folder), *([tower] if tower else [])]:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()[:12]
+    return file_hash([*weight_files(folder), *([tower] if tower else [])])
 
 
 def tower_file(folder: Path) -> Path | None:

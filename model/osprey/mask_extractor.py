@@ -35,8 +35,8 @@ def pool(level_1CHW: Tensor, masks_RHW: Tensor, touched_R: Tensor | None = None)
     return sums / (inside.sum(dim=1, keepdim=True) + 1e-8)
 
 
-def vanished(levels: Levels, masks_RHW: Tensor) -> Tensor:
-    """Which masks have pixels, but no cell on any level: R, boolean."""
+def vanished(levels: Sequence[Tensor], masks_RHW: Tensor) -> Tensor:
+    """Which masks have pixels, but no cell on any of the levels (1CHW): R, boolean."""
     gone = masks_RHW.flatten(1).any(dim=1)
     for level in levels:
         size = (level.shape[-2], level.shape[-1])

@@ -6,11 +6,12 @@ ValueError of one line that names the file and what to do.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import pickle
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,16 @@ def read_tensors(path: Path, headers: Mapping[str, TensorInfo]) -> Iterator[tupl
             yield from _read_group(path, group)
             group, size = [], 0
     yield from _read_group(path, group)
+
+
+def file_hash(paths: Iterable[Path]) -> str:
+    """12 hex digits over the contents of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()[:12]
 
 
 def _read_group(path: Path, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,100 @@
+"""Osprey behind the contract: one encoder pass and one prefill per image and prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.captioning.base import Captioner, Refusal, Words
+from streamer.errors import WeightsError
+
+if TYPE_CHECKING:
+    from model.osprey.captioner import OspreyCaptioner, RegionText
+
+
+class OspreyCaptions(Captioner):
+    """Asks an Osprey model.
+
+    Args:
+        weights: the name of a model (`streamer models list`), or a folder in the released layout.
+        prompt: the template for the short form, or a text with `<mask>`.
+        detail_prompt: the template for the long form; "" asks for none.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        max_new_tokens: the longest answer, in tokens.
+        official_postprocess: cut answers as the official demo does; for comparisons.
+    """
+
+    def __init__(
+        self,
+        weights: str = "osprey-nano",
+        prompt: str = "demo_short",
+        detail_prompt: str = "demo_detailed",
+        device: str = "auto",
+        max_new_tokens: int = 64,
+        official_postprocess: bool = False,
+    ) -> None:
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; it is at least 1")
+        self.weights = weights
+        self.prompt = prompt
+        self.detail_prompt = detail_prompt
+        self.device = device
+        self.max_new_tokens = max_new_tokens
+        self.official_postprocess = official_postprocess
+        self._captioner: OspreyCaptioner | None = None
+
+    def setup(self) -> None:
+        from model.osprey.captioner import OspreyCaptioner
+        from model.osprey.prompt import build_prompt
+        from model.weights import weights_folder
+
+        try:
+            for prompt in filter(None, (self.prompt, self.detail_prompt)):
+                build_prompt(prompt)
+            self._captioner = OspreyCaptioner.from_folder(
+                weights_folder(self.weights), device=self.device
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"weights {self.weights!r} cannot be used: {error}") from error
+        self.name = self._captioner.name
+        self.weights_hash = self._captioner.weights_hash
+
+    def words(
+        self, pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
+    ) -> list[list[Words | Refusal]]:
+        return [self._picture(image, masks) for image, masks in pictures]
+
+    def _picture(self, image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> list[Words | Refusal]:
+        captioner = self._captioner
+        if captioner is None:
+            raise RuntimeError("setup() has to run before words()")
+        (features,) = captioner.encode([image])
+        texts, details = (
+            captioner.describe(
+                captioner.prefill(features, prompt), masks, max_new_tokens=self.max_new_tokens
+            )
+            if prompt
+            else [None] * len(masks)
+            for prompt in (self.prompt, self.detail_prompt)
+        )
+        return [
+            Words(
+                text=self._text(text),
+                detail=self._text(detail),
+                mean_logprob=text.mean_logprob if text else None,
+            )
+            for text, detail in zip(texts, details, strict=True)
+        ]
+
+    def _text(self, answer: RegionText | None) -> str:
+        from model.osprey.prompt import official_postprocess
+
+        if answer is None:
+            return ""
+        return official_postprocess(answer.text) if self.official_postprocess else answer.text
+
+    def close(self) -> None:
+        self._captioner = None

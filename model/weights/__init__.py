@@ -20,6 +20,12 @@ def models_folder() -> Path:
     return Path(cache).expanduser() / "osprey-streamer" / "models"
 
 
+def is_pulled(name: str) -> bool:
+    """Whether weights of a known model are in the user's folder (all of them or not)."""
+    folder = models_folder() / name
+    return any(path.suffix in (".bin", ".safetensors", ".pth") for path in folder.glob("*.*"))
+
+
 def bundled_weights() -> list[str]:
     """Names of the models that lie here."""
     return sorted(path.parent.name for path in WEIGHTS_FOLDER.glob("*/config.json"))
@@ -33,7 +39,7 @@ def weights_path(name_or_path: str) -> Path:
     """
     if name_or_path in bundled_weights():
         return WEIGHTS_FOLDER / name_or_path
-    if name_or_path in KNOWN and (models_folder() / name_or_path).exists():
+    if name_or_path in KNOWN and is_pulled(name_or_path):
         return models_folder() / name_or_path
     given = Path(name_or_path).expanduser()
     if name_or_path and given.exists():

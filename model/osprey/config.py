@@ -65,6 +65,11 @@ class OspreyConfig:
         return int(self.language["hidden_size"])
 
     @property
+    def image_tokens(self) -> int:
+        """Positions that a picture takes: the cells of res4."""
+        return (self.image_size_px // 16) ** 2
+
+    @property
     def mask_token_id(self) -> int:
         return int(self.language["vocab_size"])
 

@@ -48,19 +48,33 @@ class OspreyCaptions(Captioner):
 
     def setup(self) -> None:
         from model.osprey.captioner import OspreyCaptioner
-        from model.osprey.prompt import build_prompt
         from model.weights import weights_folder
 
         try:
-            for prompt in filter(None, (self.prompt, self.detail_prompt)):
-                build_prompt(prompt)
             self._captioner = OspreyCaptioner.from_folder(
                 weights_folder(self.weights), device=self.device
             )
+            for prompt in filter(None, (self.prompt, self.detail_prompt)):
+                self._check_prompt(self._captioner, prompt)
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(f"weights {self.weights!r} cannot be used: {error}") from error
         self.name = self._captioner.name
         self.weights_hash = self._captioner.weights_hash
+
+    def _check_prompt(self, captioner: OspreyCaptioner, prompt: str) -> None:
+        """One region, and room for an answer: said once, not for every picture."""
+        from model.osprey.prompt import MASK, build_prompt, check_length, tokenize_prompt
+
+        text = build_prompt(prompt)
+        if text.count(MASK) != 1:
+            raise ValueError(f"a prompt about each region has one {MASK}: {prompt!r}")
+        room = check_length(
+            tokenize_prompt(text, captioner.tokenizer),
+            image_tokens=captioner.model.config.image_tokens,
+            context=int(captioner.model.config.language["max_position_embeddings"]),
+        )
+        if self.max_new_tokens > room:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}; {room} fit the context")
 
     def words(
         self, pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]]

@@ -49,7 +49,17 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None
 
 def test_help_teaches() -> None:
     text = streamer("--help").stdout
-    for command in ("caption", "run", "check", "schema", "demo", "doctor", "train", "bench"):
+    for command in (
+        "caption",
+        "run",
+        "check",
+        "schema",
+        "demo",
+        "doctor",
+        "models",
+        "train",
+        "bench",
+    ):
         assert command in text
     assert json.loads(streamer("schema").stdout) == json_schema()
 
@@ -89,6 +99,17 @@ def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
         (("steps:", "stepz:"), (":2:", "did you mean 'steps'")),
         (("steps:", "steps: ["), ("not valid YAML",)),
         (("Track}", "Track, with: {max_tracks: 0}}"), (":3:", "at least 1")),
+        (
+            ("Track}", "Track}\n  c: {use: operators.caption.CaptionRegions, with: {wights: x}}"),
+            (":4:", "did you mean 'weights'"),
+        ),
+        (
+            (
+                "Track}",
+                "Track}\n  c: {use: operators.caption.CaptionRegions, with: {captioner: x}}",
+            ),
+            (":4:", "there is no captioner 'x'", "osprey, endpoint, clip"),
+        ),
     ],
 )
 def test_mistakes_in_a_configuration(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.osprey.captioner import OspreyCaptioner
-from model.osprey.checkpoint import load_folder, save_folder, weights_hash
+from model.osprey.checkpoint import load_folder, save_folder, to_official, weights_hash
+from model.osprey.config import OspreyConfig
 from model.osprey.convert import convert_folder
 from model.osprey.model import Osprey
 from model.weights.files import weight_files
@@ -79,12 +81,33 @@ def test_an_older_pickle_and_shards_without_an_index_load(tmp_path: Path) -> Non
 
 
 def test_fields_that_config_json_lacks(tmp_path: Path) -> None:
-    from model.osprey.config import OspreyConfig
-
     bare = OspreyConfig.from_dict({"model_type": "osprey", "mm_projector_type": "mlp2x_gelu"})
     assert bare == OspreyConfig()
     assert (bare.mm_hidden_size, bare.mask_token_id, bare.pos_token_id) == (768, 32000, 32001)
     assert OspreyConfig.from_dict(bare.to_dict()) == bare
+
+
+def test_names_and_shapes_of_the_released_7b() -> None:
+    with torch.device("meta"):
+        model = Osprey(OspreyConfig())
+    shapes = {name: tuple(t.shape) for name, t in to_official(model.state_dict()).items()}
+    assert len(shapes) == 345 - 5 + 16 + 4 + 291  # the tower's two unused heads left out
+    wanted = {
+        "model.embed_tokens.weight": (32000, 4096),
+        "model.layers.31.self_attn.o_proj.weight": (4096, 4096),
+        "model.layers.31.mlp.down_proj.weight": (4096, 11008),
+        "model.mm_projector.0.weight": (4096, 768),
+        "model.mm_projector.2.bias": (4096,),
+        "mask_extractor.feat_linear.weight": (4096, 1024),
+        "mask_extractor.mask_linear.layers.0.weight": (1024, 12544),
+        "mask_extractor.res5.weight": (1024, 1536),
+        f"{TOWER}visual.trunk.stem.0.weight": (192, 3, 4, 4),
+        f"{TOWER}visual.trunk.stages.2.blocks.26.gamma": (768,),
+        f"{TOWER}visual.trunk.stages.3.downsample.1.weight": (1536, 768, 2, 2),
+        f"{TOWER}visual.trunk.stages.1.blocks.0.conv_dw.weight": (384, 1, 7, 7),
+    }
+    assert {name: shapes.get(name) for name in wanted} == wanted
+    assert sum(math.prod(s) for n, s in shapes.items() if "mask_extractor" in n) == 25_245_696
 
 
 def test_tokenizer_without_the_added_tokens(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from model.osprey.captioner import OspreyCaptioner
 from model.osprey.conversation import Conversation, ask
 from model.osprey.model import Osprey
 from model.osprey.processor import preprocess
 from model.osprey.prompt import (
+    SYSTEM,
     TEMPLATES,
     TRAINED_SYSTEM,
     conversation_prompt,
@@ -117,6 +119,25 @@ def test_later_turns_run_only_what_is_new(
     talk.ask("And the car ?", max_new_tokens=4)
     assert first > 64
     assert steps[0] < 20
+
+
+def test_a_region_says_the_same_alone_and_among_64(
+    model: Osprey, tokenizer: Any, image: NDArray[np.uint8]
+) -> None:
+    rng = np.random.default_rng(2)
+    masks = np.zeros((64, 90, 120), np.bool_)
+    for mask in masks:
+        y, x, h, w = *rng.integers(0, (70, 90)), *rng.integers(8, 30, 2)
+        mask[y : y + h, x : x + w] = True
+    captioner = OspreyCaptioner(model, tokenizer, name="small", weights_hash="0")
+    together = captioner.caption(image, masks, "demo_short", max_new_tokens=6)
+    assert len({answer.token_ids for answer in together}) > 8
+    for i in range(0, 64, 7):
+        (alone,) = captioner.caption(image, masks[i : i + 1], "demo_short", max_new_tokens=6)
+        talk = Conversation(model, tokenizer, image, masks[i : i + 1], system=SYSTEM)
+        asked = talk.ask("demo_short", max_new_tokens=6)
+        assert together[i].token_ids == alone.token_ids == asked.token_ids
+        np.testing.assert_allclose(together[i].token_logprobs, asked.token_logprobs, atol=1e-4)
 
 
 def test_postprocessing_is_a_switch(

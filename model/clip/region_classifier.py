@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.device import choose_device
 from model.osprey.mask_extractor import pool, vanished
 from model.osprey.processor import preprocess
 from model.weights.files import file_hash, read_headers, read_tensors
@@ -88,6 +89,7 @@ class RegionClassifier:
         """
         import open_clip
 
+        place = choose_device(device)
         file = _weight_file(path)
         sizes = _read_config(file.parent) or open_clip.get_model_config(architecture)
         if sizes is None:
@@ -97,10 +99,8 @@ class RegionClassifier:
         except TypeError as error:
             raise ValueError(f"{file.parent}: not the sizes of a CLIP ({error})") from None
         _load(clip, file)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(
-            clip.to(device),
+            clip.to(place),
             open_clip.SimpleTokenizer(context_length=clip.context_length),
             labels,
             templates,

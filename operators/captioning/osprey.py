@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.captioning.base import Captioner, Refusal, Words
-from streamer.errors import WeightsError
+from streamer.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from model.osprey.captioner import OspreyCaptioner, RegionText
@@ -37,7 +37,7 @@ class OspreyCaptions(Captioner):
         official_postprocess: bool = False,
     ) -> None:
         if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {max_new_tokens}; it is at least 1")
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; at least 1")
         self.weights = weights
         self.prompt = prompt
         self.detail_prompt = detail_prompt
@@ -47,29 +47,46 @@ class OspreyCaptions(Captioner):
         self._captioner: OspreyCaptioner | None = None
 
     def setup(self) -> None:
-        from model.osprey.captioner import OspreyCaptioner
+        """Load the weights.
+
+        Raises:
+            WeightsError: when they are missing or do not fit, there is no such device, or no room
+                for an answer behind a prompt.
+            ConfigError: when a prompt asks about no region or about several.
+        """
         from model.weights import weights_folder
 
         try:
-            self._captioner = OspreyCaptioner.from_folder(
-                weights_folder(self.weights), device=self.device
-            )
-            for prompt in filter(None, (self.prompt, self.detail_prompt)):
-                self._check_prompt(self._captioner, prompt)
-        except (OSError, ValueError, RuntimeError) as error:
+            folder = weights_folder(self.weights)
+        except ValueError as error:
+            raise WeightsError(str(error)) from None
+        # torch is imported here, which takes long
+        from model.osprey.captioner import OspreyCaptioner
+        from model.osprey.prompt import MASK, build_prompt
+
+        prompts = [prompt for prompt in (self.prompt, self.detail_prompt) if prompt]
+        for prompt in prompts:
+            try:
+                regions = build_prompt(prompt).count(MASK)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            if regions != 1:
+                raise ConfigError(f"prompt {prompt!r} asks about {regions} regions; ask about one")
+        try:
+            self._captioner = OspreyCaptioner.from_folder(folder, device=self.device)
+            for prompt in prompts:
+                self._check_room(self._captioner, prompt)
+        except (OSError, ValueError) as error:
             raise WeightsError(f"weights {self.weights!r} cannot be used: {error}") from error
         self.name = self._captioner.name
         self.weights_hash = self._captioner.weights_hash
 
-    def _check_prompt(self, captioner: OspreyCaptioner, prompt: str) -> None:
-        """One region, and room for an answer: said once, not for every picture."""
-        from model.osprey.prompt import MASK, build_prompt, check_length, tokenize_prompt
+    def _check_room(self, captioner: OspreyCaptioner, prompt: str) -> None:
+        """Said once, not for every picture."""
+        from model.osprey.prompt import build_prompt, check_length, tokenize_prompt
 
-        text = build_prompt(prompt)
-        if text.count(MASK) != 1:
-            raise ValueError(f"a prompt about each region has one {MASK}: {prompt!r}")
         room = check_length(
-            tokenize_prompt(text, captioner.tokenizer),
+            tokenize_prompt(build_prompt(prompt), captioner.tokenizer),
             image_tokens=captioner.model.config.image_tokens,
             context=int(captioner.model.config.language["max_position_embeddings"]),
         )

@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow-test wheel-check clean
+.PHONY: help setup demo test check slow-test gpu-check wheel-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ #/' | column -t -s '#'
@@ -30,6 +30,9 @@ test: check  ## all checks and the test suite
 
 slow-test: setup  ## what takes too long for `make test`
 	$(BIN)/python -m pytest -m slow
+
+gpu-check:  ## every CUDA test and the benchmark; needs no .venv, only torch and a few others
+	PYTHONPATH=$(CURDIR) $(PYTHON) -m model.evaluation.gpu_check
 
 wheel-check: setup  ## build the wheel, install it into an empty environment, run it
 	rm -rf build/wheel && mkdir -p build/wheel

@@ -270,6 +270,38 @@ def bench_pipeline(
     raise typer.Exit(bench(file, rounds=rounds, config=config, json_path=json_path))
 
 
+@bench_app.command("captioner")
+def bench_captioner(
+    model: Annotated[
+        str, typer.Option(help="mid and 7b: random weights of that size (7b: CUDA); nano.")
+    ] = "mid",
+    regions: Annotated[list[int] | None, typer.Option(min=1, help="1, 4, 16 and 64.")] = None,
+    words: Annotated[list[int] | None, typer.Option(min=1, help="New tokens; 16.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames in a batch.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = 3,
+    reference: Annotated[bool, typer.Option(help="The official procedure beside it.")] = True,
+    json_path: JsonFile = None,
+) -> None:
+    """Captions: the engine beside the official procedure, and what the device could do.
+
+    Examples: `streamer bench captioner`, `streamer bench captioner --model nano --regions 16`,
+    `streamer bench captioner --words 16 --words 80 --json speed.json`.
+    """
+    from streamer.commands.bench_captioner import bench_captioner as bench
+
+    raise typer.Exit(
+        bench(
+            model,
+            regions=regions or [1, 4, 16, 64],
+            words=words or [16],
+            frames=frames,
+            rounds=rounds,
+            reference=reference,
+            json_path=json_path,
+        )
+    )
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.device import choose_device
-from model.osprey.mask_extractor import pool, vanished
+from model.osprey.mask_extractor import pool
 from model.osprey.processor import preprocess
 from model.weights.files import file_hash, read_headers, read_tensors
 
@@ -136,8 +136,8 @@ class RegionClassifier:
         trunk, head = self.clip.visual.trunk, self.clip.visual.head
         pixels = preprocess(image, self.image_size_px)[None].to(self.device)
         level_1CHW = trunk.forward_features(pixels)
-        inside = torch.from_numpy(np.ascontiguousarray(masks)).to(self.device).float()
-        pooled_RC = pool(level_1CHW, inside, vanished([level_1CHW], inside))
+        inside = torch.from_numpy(np.ascontiguousarray(masks)).to(self.device)
+        pooled_RC = pool(level_1CHW, inside, keep_small=True)
         features: Tensor = head(trunk.head(pooled_RC[:, :, None, None]))
         return features
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from model.osprey.model import Osprey
-from model.osprey.processor import preprocess
+from model.osprey.processor import preprocess_all
 from model.osprey.prompt import (
     IMAGE_TOKEN_INDEX,
     MASK,
@@ -31,7 +31,6 @@ from model.osprey.prompt import (
     official_postprocess,
     tokenize_prompt,
 )
-from model.osprey.vision import stack_pixels
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Conversation:
         hw = (image.shape[0], image.shape[1])
         masks = np.zeros((0, *hw), np.bool_) if masks is None else masks
         check_masks(masks, hw)
-        pixels = stack_pixels([preprocess(image, model.config.image_size_px)])
+        pixels = preprocess_all([image], model.config.image_size_px)
         with torch.inference_mode():
             levels = model.vision_tower(pixels.to(model.device, model.dtype))
             self._image_ND = model.image_tokens(levels)[0]

@@ -12,7 +12,8 @@ from operators.captioning.base import Captioner, Refusal, Words
 from streamer.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from model.osprey.captioner import OspreyCaptioner, RegionText
+    from model.osprey.asks import ImageFeatures, RegionError, RegionText
+    from model.osprey.captioner import OspreyCaptioner
 
 
 class OspreyCaptions(Captioner):
@@ -96,36 +97,55 @@ class OspreyCaptions(Captioner):
     def words(
         self, pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
     ) -> list[list[Words | Refusal]]:
-        return [self._picture(image, masks) for image, masks in pictures]
-
-    def _picture(self, image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> list[Words | Refusal]:
         captioner = self._captioner
         if captioner is None:
             raise RuntimeError("setup() has to run before words()")
-        (features,) = captioner.encode([image])
-        texts, details = (
-            captioner.describe(
-                captioner.prefill(features, prompt), masks, max_new_tokens=self.max_new_tokens
-            )
-            if prompt
-            else [None] * len(masks)
-            for prompt in (self.prompt, self.detail_prompt)
-        )
+        features = captioner.encode([image for image, _ in pictures])
+        shorts = self._ask(captioner, features, pictures, self.prompt)
+        details: list[list[Words | Refusal]] = [[Words(text="")] * len(m) for _, m in pictures]
+        if self.detail_prompt:
+            details = self._ask(captioner, features, pictures, self.detail_prompt)
         return [
-            Words(
-                text=self._text(text),
-                detail=self._text(detail),
-                mean_logprob=text.mean_logprob if text else None,
-            )
-            for text, detail in zip(texts, details, strict=True)
-        ]
+            [
+                short if isinstance(short, Refusal)
+                else long if isinstance(long, Refusal)
+                else Words(text=short.text, detail=long.text, mean_logprob=short.mean_logprob)
+                for short, long in zip(*rows, strict=True)
+            ]
+            for rows in zip(shorts, details, strict=True)
+        ]  # fmt: skip
 
-    def _text(self, answer: RegionText | None) -> str:
+    def _ask(
+        self,
+        captioner: OspreyCaptioner,
+        features: Sequence[ImageFeatures],
+        pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]],
+        prompt: str,
+    ) -> list[list[Words | Refusal]]:
+        """One question about all regions of all pictures, in one decoding batch."""
+        from model.osprey.asks import Ask
+
+        answers: list[list[Words | Refusal]] = []
+        asks = []
+        for of_image, (_, masks) in zip(features, pictures, strict=True):
+            answers.append([])
+            try:
+                prefix = captioner.prefill(of_image, prompt)
+            except ValueError as error:  # features that are no numbers: this picture only
+                answers[-1] = [Refusal(str(error))] * len(masks)
+                continue
+            asks.append(Ask(prefix, masks, self.max_new_tokens))
+        outcomes = iter(captioner.describe_all(asks))
+        return [row or [self._words(outcome) for outcome in next(outcomes)] for row in answers]
+
+    def _words(self, outcome: RegionText | RegionError) -> Words | Refusal:
+        from model.osprey.asks import RegionError
         from model.osprey.prompt import official_postprocess
 
-        if answer is None:
-            return ""
-        return official_postprocess(answer.text) if self.official_postprocess else answer.text
+        if isinstance(outcome, RegionError):
+            return Refusal(outcome.reason)
+        text = official_postprocess(outcome.text) if self.official_postprocess else outcome.text
+        return Words(text=text, mean_logprob=outcome.mean_logprob)
 
     def close(self) -> None:
         self._captioner = None

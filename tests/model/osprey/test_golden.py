@@ -6,18 +6,16 @@ import json
 import shutil
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.osprey.checkpoint import load_folder, load_state
-from model.osprey.config import OspreyConfig
-from model.osprey.language import decode_greedy, prefill
+from model.osprey.checkpoint import load_folder
+from model.osprey.decoding import DecodingBatch, Row
+from model.osprey.language import LanguageRunner
 from model.osprey.mask_extractor import MaskExtractor, pool
 from model.osprey.model import Osprey
 from model.osprey.processor import preprocess
@@ -130,40 +128,15 @@ def test_tower_at_official_size(reference_dir: Path) -> None:
     torch.testing.assert_close(odd.res5, golden["res5_80x112"], atol=2e-4, rtol=1e-4)
 
 
-def tiny_config(reference_dir: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((reference_dir / "e2e_tiny_config.json").read_text())
-    data["osprey_streamer"] = {
-        "vision_depths": [2, 2, 3, 2],
-        "vision_widths": [16, 32, 64, 128],
-        "extractor_width": 32,
-        "position_width": 32,
-    }
-    return data
-
-
-@pytest.fixture(scope="module")
-def tiny(reference_dir: Path) -> Osprey:
-    model = Osprey(OspreyConfig.from_dict(tiny_config(reference_dir))).eval()
-    load_state(model, load_file(reference_dir / "e2e_tiny_state_dict.safetensors"))
-    return model
-
-
 def test_the_official_state_dict_as_a_folder(
     reference_dir: Path, tiny: Osprey, tmp_path: Path
 ) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(tiny_config(reference_dir)))
+    (tmp_path / "config.json").write_text(json.dumps(tiny.config.to_dict()))
     shutil.copy(reference_dir / "e2e_tiny_state_dict.safetensors", tmp_path / "model.safetensors")
     loaded = load_folder(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
     assert len(tiny.state_dict()) == len(loaded.state_dict())
     for name, tensor in tiny.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
-
-
-@pytest.fixture(scope="module")
-def golden(reference_dir: Path) -> dict[str, Tensor]:
-    vectors = load_file(reference_dir / "e2e_tiny.safetensors")
-    pixels = load_file(reference_dir / "preprocess.safetensors")["pixel_values_200x300"]
-    return vectors | {"pixels": pixels.reshape(1, 3, 512, 512)}
 
 
 def test_narrow_tower(reference_dir: Path, tiny: Osprey, golden: dict[str, Tensor]) -> None:
@@ -199,23 +172,29 @@ def test_generation_over_one_shared_prefix(tiny: Osprey, golden: dict[str, Tenso
     ids = golden["input_ids_single"][0].long()
     at = int((ids == -200).nonzero()[0, 0])
     slot = int((ids == 400).nonzero()[0, 0])
+    runner = LanguageRunner(tiny.language)
     with torch.inference_mode():
         levels = tiny.vision_tower(golden["pixels"])
         head = [tiny.embed(ids[:at]), tiny.image_tokens(levels)[0], tiny.embed(ids[at + 1 : slot])]
-        prefix = prefill(tiny.language, torch.cat(head)[None])
+        prefix = runner.extend(None, torch.cat(head))
         tokens = tiny.mask_extractor(levels, golden["masks"])
-        suffix = [
-            tiny.splice_regions(ids[slot:], tokens[0][i : i + 1], tokens[1][i : i + 1])
+        answers = [
+            Row(
+                prefix,
+                tiny.splice_regions(ids[slot:], tokens[0][i : i + 1], tokens[1][i : i + 1]),
+                12,
+            )
             for i in range(3)
         ]
-        answers = decode_greedy(
-            tiny.language, prefix, torch.stack(suffix), max_new_tokens=12, eos_token_id=None
-        )
+        batch = DecodingBatch(runner, eos_token_id=None)
+        batch.join(answers)
+        while batch.rows:
+            batch.step()
     for i, answer in enumerate(answers):
-        assert list(answer.token_ids) == golden["generated"][i].tolist()
+        assert answer.tokens == golden["generated"][i].tolist()
         scores = golden["generated_scores"][i].log_softmax(-1)
         wanted = scores.gather(1, golden["generated"][i].long()[:, None])[:, 0]
-        np.testing.assert_allclose(answer.token_logprobs, wanted, atol=2e-4)
+        np.testing.assert_allclose(answer.logprobs, wanted, atol=2e-4)
 
 
 def test_scores_of_every_greedy_step(tiny: Osprey, golden: dict[str, Tensor]) -> None:

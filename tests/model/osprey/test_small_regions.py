@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.osprey.mask_extractor import MaskExtractor, pool, vanished
+from model.osprey.mask_extractor import MaskExtractor, cells, pool
 from model.osprey.vision import Levels
 
 HW = (1080, 1920)
@@ -34,8 +34,14 @@ def masks() -> torch.Tensor:
     return drawn
 
 
-def test_which_vanish(levels: Levels) -> None:
-    assert vanished(levels, masks()).tolist() == [True, True, True, False, False]
+@pytest.mark.parametrize("keep_small", [False, True])
+def test_which_vanish(levels: Levels, keep_small: bool) -> None:
+    sizes = [(level.shape[2], level.shape[3]) for level in levels]
+    found = cells(masks(), sizes, keep_small=keep_small)
+    seen = torch.stack([grid.flatten(1).any(dim=1) for grid in found]).any(dim=0)
+    assert seen.tolist() == [keep_small, keep_small, keep_small, True, False]
+    exact = cells(masks()[3:4], sizes)
+    assert all(torch.equal(grid[3:4], alone) for grid, alone in zip(found, exact, strict=True))
 
 
 def test_official_tokens_are_made_of_biases_only(levels: Levels, extractor: MaskExtractor) -> None:
@@ -62,8 +68,7 @@ def test_kept_regions_are_pooled_over_the_cells_they_touch(
         assert len({tuple(row.tolist()) for row in tokens[[0, 1, 2, 4]]}) == 4
     for level in levels:
         side = level.shape[-1]
-        touched = vanished(levels, masks())
-        pooled = pool(level, masks(), touched)
+        pooled = pool(level, masks(), keep_small=True)
         cell = level[0, :, 540 * side // 1080, 960 * side // 1920]
         near = level[0, :, (540 * side // 1080) - 1 : (540 * side // 1080) + 1]
         assert torch.allclose(pooled[0], cell)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
+from streamer.commands.models_app import models_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.errors import StreamerError
 
@@ -26,6 +27,7 @@ train_app = typer.Typer(no_args_is_help=True, help="Train the models that come w
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: ratios, side by side in one run.")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
+app.add_typer(models_app, name="models")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Compare what is said with what is true.")
 app.add_typer(evaluate_app, name="evaluate")
 

@@ -157,16 +157,30 @@ def _import(document: Document, at: tuple[Any, ...], use: Any, base: type) -> ty
 def _validate(
     document: Document, at: tuple[Any, ...], kind: type[Any], arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments as the constructor's annotations want them."""
-    init = cast(Callable[..., Any], kind.__init__)
-    parameters = list(inspect.signature(init).parameters.values())[1:]
-    try:
-        hints = typing.get_type_hints(init) if parameters else {}
-    except (NameError, TypeError) as error:
-        place = document.place((*at, "use"))
-        raise ConfigError(
-            f"{place}: an annotation of {kind.__name__}() cannot be read: {error}"
-        ) from None
+    """The arguments as the constructor's annotations want them.
+
+    A class that hands settings on to another (`**settings`) says to which one by a class method
+    `settings_class(arguments)`; that one's constructor then belongs to the schema.
+    """
+    takers = [kind]
+    if hasattr(kind, "settings_class"):
+        try:
+            takers.append(kind.settings_class(arguments))
+        except ConfigError as error:
+            raise ConfigError(f"{document.place((*at, 'with'))}: {error}") from None
+    parameters: list[inspect.Parameter] = []
+    hints: dict[str, Any] = {}
+    for taker in takers:
+        init = cast(Callable[..., Any], taker.__init__)
+        own = list(inspect.signature(init).parameters.values())[1:]
+        parameters += own
+        try:
+            hints |= typing.get_type_hints(init) if own else {}
+        except (NameError, TypeError) as error:
+            place = document.place((*at, "use"))
+            raise ConfigError(
+                f"{place}: an annotation of {taker.__name__}() cannot be read: {error}"
+            ) from None
     fields: dict[str, Any] = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
         for p in parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def show_captions(path: Path, limit: int = 40) -> None:
             f"#{line['track_id']}",
             escape(line["text"]),
             escape(line["detail"]),
-            f"{2.718281828 ** line['mean_logprob']:.0%}",
+            "" if line["mean_logprob"] is None else f"{math.exp(line['mean_logprob']):.0%}",
         )
     out.print(table)
     if len(captions) > limit:

@@ -16,7 +16,8 @@ from streamer.commands.running import out, write_json
 
 _NEEDED = ("torch", "torchvision", "transformers", "timm", "av", "opencv-python-headless", "numpy",
            "pycocotools", "pysubs2", "pydantic", "typer", "scipy", "safetensors")  # fmt: skip
-_EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord"}
+_EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord",
+           "httpx": "endpoint", "sentencepiece": "official"}  # fmt: skip
 
 
 def run_doctor(json_path: Path | None) -> int:
@@ -79,8 +80,9 @@ def _devices() -> dict[str, Any]:
 
 
 def _weights() -> dict[str, str]:
-    from model.osprey.checkpoint import weight_files, weights_hash
+    from model.osprey.checkpoint import weights_hash
     from model.weights import bundled_weights, weights_folder
+    from model.weights.files import weight_files
 
     found = {}
     for name in bundled_weights():

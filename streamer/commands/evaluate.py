@@ -187,7 +187,8 @@ def _judge(captions: list[Caption], frames: Any) -> dict[str, Any]:
             else:
                 categories[said["category"]] += 1
                 count["claimed"] += 1
-                count["claimed_surely"] += math.exp(caption.mean_logprob) >= _SURE
+                sure = caption.mean_logprob is not None and math.exp(caption.mean_logprob) >= _SURE
+                count["claimed_surely"] += sure
         if not by_frame:
             break
     names = ("colour_said", "colour_true", "place_said", "place_true", "object", "claimed",

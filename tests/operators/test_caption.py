@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,20 @@ def test_words_of_unseen_scenes() -> None:
 def test_missing_weights_are_named() -> None:
     with pytest.raises(WeightsError, match="bundled: osprey-nano"):
         CaptionRegions(weights="nowhere").setup()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prompt": "What is <mask>? " + "a " * 1200}, "the model has 2048"),
+        ({"max_new_tokens": 1000}, "max_new_tokens is 1000; 9.. fit the context"),
+    ],
+)
+def test_prompts_without_room_for_an_answer(settings: dict[str, Any], message: str) -> None:
+    operator = CaptionRegions(device="cpu", **settings)
+    with pytest.raises(WeightsError, match=message):
+        operator.setup()
+    operator.close()
 
 
 def test_settings_are_checked() -> None:

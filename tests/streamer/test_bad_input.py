@@ -136,6 +136,12 @@ def test_a_report_that_cannot_be_written(box: Box, film: Path) -> None:
         (CONFIG, "", ("a mapping with source, steps and sinks is wanted",)),
         ("caption.CaptionRegions}", "caption.CaptionRegions, with: {weights: none}}",
          ("'none'", "bundled: osprey-nano")),
+        ("caption.CaptionRegions}", "caption.CaptionRegions, with: {wights: none}}",
+         ("'wights'", "did you mean 'weights'")),
+        ("caption.CaptionRegions}", "caption.CaptionRegions, with: {captioner: x}}",
+         ("there is no captioner 'x'", "osprey, endpoint, clip")),
+        ("caption.CaptionRegions}", "caption.CaptionRegions, with: {captioner: endpoint}}",
+         ("needs 'url'",)),
     ],
 )  # fmt: skip
 def test_configurations_that_are_wrong(

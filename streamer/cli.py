@@ -232,6 +232,34 @@ def evaluate_words(
     raise typer.Exit(code)
 
 
+@evaluate_app.command("tracking")
+def evaluate_tracking(
+    folder: Annotated[Path, typer.Argument(help="Annotated pictures.", show_default=False)],
+    names: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="Only the sequences named in it.")
+    ] = None,
+    there_and_back: Annotated[
+        bool, typer.Option(help="Masks: play forward and back, compare with the first mask.")
+    ] = False,
+    work_height: Annotated[int, typer.Option(min=64, help="Track at this height in px.")] = 360,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Annotated pictures: masks by J and F of DAVIS, boxes by HOTA and IDF1.
+
+    DAVIS layout (JPEGImages/NAME/*.jpg, Annotations/NAME/*.png, indexed masks, of every picture or
+    of some), or both in one folder: every object is followed from its first mask. MOT layout
+    (NAME/img1/*.jpg, NAME/gt/gt.txt): everything is found and followed, and boxes are compared.
+    """
+    from streamer.commands.evaluate_tracking import evaluate_tracking as evaluate
+
+    code = evaluate(
+        folder, names=names, there_and_back=there_and_back, work_height_px=work_height,
+        json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 @bench_app.command("pipeline")
 def bench_pipeline(
     file: Annotated[Path | None, typer.Argument(help="A film; rendered when absent.")] = None,

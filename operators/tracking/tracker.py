@@ -22,6 +22,7 @@ from operators.tracking.proposals import (
     common_px,
     edge_strength,
     island_candidates,
+    make_candidate,
     moving_candidates,
     overlap,
 )
@@ -32,7 +33,8 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerConfig:
-    """How the tracker decides; times in seconds of media time."""
+    """How the tracker decides; times in seconds of media time. Without `discover` only what was
+    given to `Tracker.add` is followed, and all pictures are taken as one shot."""
 
     propose_every_s: float = 0.2
     hidden_s: float = 2.0
@@ -40,13 +42,16 @@ class TrackerConfig:
     max_tracks: int = 24
     confirm_hits: int = 3
     lost_likeness: float = 0.45
+    discover: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
-    """What a frame changed; `ended` have an id, `visible` are confirmed and in the picture."""
+    """What a frame changed; `ended` have an id, `visible` are confirmed and in the picture.
+    `candidates` are the proposals, of a picture that was searched for objects."""
 
     cut: bool = False
+    candidates: tuple[Candidate, ...] = ()
     visible: tuple[Track, ...] = ()
     started: tuple[Track, ...] = ()
     ended: tuple[Track, ...] = ()
@@ -72,7 +77,7 @@ class Tracker:
         if before is None or before.shape != gray.shape:
             return self._discover(image_rgb, time_ns, None, extra, self._end_all())
         motion = measure_motion(before, gray)
-        if is_cut(before, gray, motion):
+        if self.config.discover and is_cut(before, gray, motion):
             ended = self._end_all()
             return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
         codes = colour_codes(image_rgb)
@@ -90,6 +95,38 @@ class Tracker:
         due_ns = self.config.propose_every_s * 1e9 * 0.99
         return self._proposed_ns is None or time_ns - self._proposed_ns >= due_ns
 
+    def add(self, inside: NDArray[np.bool_], image_rgb: U8, time_ns: int) -> Track:
+        """Follow a given mask from the picture that `step` took last; it has an id at once, and
+        its pixels are no other track's.
+
+        Args:
+            inside: HxW bool, of the picture's size.
+            image_rgb, time_ns: as given to `step`.
+
+        Raises:
+            ValueError: when the mask is empty or of another size.
+        """
+        if inside.shape != image_rgb.shape[:2]:
+            raise ValueError(f"a mask of {inside.shape} px for a picture of {image_rgb.shape[:2]}")
+        candidate = make_candidate(inside.astype(np.uint8), edge_strength(image_rgb))
+        if candidate is None:
+            raise ValueError("the given mask is empty; give one with pixels inside")
+        for other in self.tracks:
+            if common_px(other.inside, candidate.inside, other.box, candidate.box):
+                other.set_mask(np.where(inside, np.uint8(0), other.soft))
+        track = Track(
+            soft=candidate.inside * np.uint8(255),
+            look=histogram(colour_codes(image_rgb), inside.astype(bool)),
+            strength=candidate.strength,
+            first_ns=time_ns,
+            last_ns=time_ns,
+            track_id=self._next_id,
+            hits=self.config.confirm_hits,
+        )
+        self._next_id += 1
+        self.tracks.append(track)
+        return track
+
     def finish(self) -> tuple[Track, ...]:
         """End all tracks; those that were confirmed."""
         return self._end_all()
@@ -104,6 +141,7 @@ class Tracker:
         cut: bool = False,
     ) -> Step:
         started: list[Track] = []
+        candidates: list[Candidate] = []
         if cut or motion is None:
             self._proposed_ns = None
         if self.wants_proposals(time_ns):
@@ -111,15 +149,15 @@ class Tracker:
             codes = colour_codes(image_rgb)
             candidates, edges = self._candidates(image_rgb, motion, extra)
             least_px = self._least_area_px(image_rgb)
-            Associator(self.tracks, codes, edges, time_ns, least_px, self.config.max_tracks).run(
-                candidates
-            )
+            most = self.config.max_tracks if self.config.discover else 0
+            Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
             started = self._confirm()
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
         visible = [t for t in self.tracks if t.visible and t.track_id]
         return Step(
             cut=cut,
+            candidates=tuple(candidates),
             visible=tuple(sorted(visible, key=lambda t: t.track_id)),
             started=tuple(started),
             ended=(*ended, *sorted((t for t in gone if t.track_id), key=lambda t: t.track_id)),

@@ -1,0 +1,36 @@
+"""Between a frame's own size and the size at which it is tracked."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.tracking.track_state import Track
+from streamer.mask import Mask
+
+
+def working_size(hw: tuple[int, int], work_height_px: int) -> tuple[int, int]:
+    """(width, height) at which a frame of `hw` is tracked: never enlarged."""
+    height, width = hw
+    scale = min(1.0, work_height_px / height)
+    return max(8, round(width * scale)), max(8, round(height * scale))
+
+
+def shrunk(image: NDArray[np.uint8], work_height_px: int) -> NDArray[np.uint8]:
+    """An image (HxWx3 uint8) at its working size."""
+    size = working_size((image.shape[0], image.shape[1]), work_height_px)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def full_size(track: Track, hw: tuple[int, int]) -> Mask:
+    """A track's soft mask at the frame's own size, enlarged around its box only."""
+    height, width = hw
+    work_h, work_w = track.soft.shape
+    x0, y0, x1, y1 = track.box
+    x0, y0, x1, y1 = max(0, x0 - 2), max(0, y0 - 2), min(work_w, x1 + 2), min(work_h, y1 + 2)
+    left, right = round(x0 * width / work_w), round(x1 * width / work_w)
+    top, bottom = round(y0 * height / work_h), round(y1 * height / work_h)
+    size = (max(1, right - left), max(1, bottom - top))
+    soft = cv2.resize(track.soft[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+    return Mask.encode_box(soft > 127, left, top, hw)

@@ -273,6 +273,42 @@ def bench_pipeline(
     raise typer.Exit(bench(file, rounds=rounds, config=config, json_path=json_path))
 
 
+@bench_app.command("tracking")
+def bench_tracking(
+    films: Annotated[int, typer.Option(min=1, help="Synthetic films to compare on.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Length of each.")] = 20.0,
+    soak: Annotated[
+        int | None, typer.Option(min=10, help="Instead: memory over this many frames, say 10000.")
+    ] = None,
+    objects: Annotated[
+        str, typer.Option(help="Instead: time against the number of objects, say 1,16,64,128.")
+    ] = "",
+    json_path: JsonFile = None,
+) -> None:
+    """Our tracker beside ByteTrack, OC-SORT and norfair on the same proposals, in one run.
+
+    The others come with `pip install 'osprey-streamer[bench]'`; what is not installed is named.
+    """
+    from streamer.commands import bench_tracking as bench
+
+    if soak is not None:
+        raise typer.Exit(bench.bench_soak(soak, seed=seed, json_path=json_path))
+    if objects:
+        raise typer.Exit(bench.bench_objects(_counts(objects), json_path=json_path))
+    code = bench.bench_tracking(films=films, seed=seed, seconds=seconds, json_path=json_path)
+    raise typer.Exit(code)
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(1 <= n <= 128 for n in counts):
+        raise typer.BadParameter(
+            f"{text!r}: write numbers of 1 to 128, as 1,16,64", param_hint="--objects"
+        )
+    return counts
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:

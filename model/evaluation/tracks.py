@@ -93,6 +93,36 @@ def score_tracks(pictures: Sequence[Overlaps]) -> TrackScores:
     )
 
 
+def came_back(pictures: Sequence[Overlaps], hidden: Iterable[tuple[int, int, int]]) -> list[bool]:
+    """Whether objects that were hidden for a while got back the id they had.
+
+    Args:
+        pictures: a sequence, in the order of time.
+        hidden: object id, index of the first picture in which it is hidden, and of the first one
+            in which it is seen again.
+
+    Returns:
+        One value for each span whose object had a track before: True when the track that had it
+        last before is the one that has it last before it is hidden again or the sequence ends.
+    """
+    spans = sorted(hidden)
+    answers = []
+    for i, (key, begin, end) in enumerate(spans):
+        again = spans[i + 1][1] if i + 1 < len(spans) and spans[i + 1][0] == key else len(pictures)
+        before = _last_holder(pictures[:begin], key)
+        if before is not None:
+            answers.append(before == _last_holder(pictures[end:again], key))
+    return answers
+
+
+def _last_holder(pictures: Sequence[Overlaps], key: int) -> int | None:
+    for p in reversed(pictures):
+        for row in np.flatnonzero(p.truth_ids == key):
+            if p.iou.shape[1] and p.iou[row].max() >= SAME_IOU:
+                return int(p.found_ids[p.iou[row].argmax()])
+    return None
+
+
 def join(sequences: Iterable[Sequence[Overlaps]]) -> list[Overlaps]:
     """Several sequences as one, no id shared; its figures are TrackEval's combined ones."""
     joined: list[Overlaps] = []

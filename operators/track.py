@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.proposals import Candidate, edge_strength, make_candidate
+from operators.tracking.candidate import Candidate, make_candidate
+from operators.tracking.proposals import edge_strength
 from operators.tracking.resize import full_size, shrunk
 from operators.tracking.track_state import Track as State
 from operators.tracking.tracker import Step, Tracker, TrackerConfig
@@ -167,7 +168,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
     def _masks(self, frame: Frame, step: Step) -> list[Mask]:
         """The visible tracks' masks at the frame's own size."""
-        coarse = [full_size(track, frame.hw) for track in step.visible]
+        coarse = full_size(step.visible, frame.hw)
         if self._sam is None or not coarse:
             return coarse
         boxes = np.array([mask.box_xyxy for mask in coarse], np.float32)

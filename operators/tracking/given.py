@@ -42,8 +42,8 @@ def follow_given(
             track = tracker.add(_shrunk_mask(mask, small.shape[:2]), small, time_ns)
             objects[track.track_id] = object_id
             visible.append(track)
-        masks = {objects[t.track_id]: full_size(t, image.shape[:2]) for t in visible}
-        yield {key: mask for key, mask in masks.items() if mask.area_px}
+        masks = full_size(visible, image.shape[:2])
+        yield {objects[t.track_id]: m for t, m in zip(visible, masks, strict=True) if m.area_px}
 
 
 def _shrunk_mask(mask: BoolMask, hw: tuple[int, ...]) -> BoolMask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +25,16 @@ def shrunk(image: NDArray[np.uint8], work_height_px: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def full_size(track: Track, hw: tuple[int, int]) -> Mask:
-    """A track's soft mask at the frame's own size, enlarged around its box only."""
+def full_size(tracks: Sequence[Track], hw: tuple[int, int]) -> list[Mask]:
+    """The tracks' soft masks at the frame's own size, each enlarged around its box only."""
     height, width = hw
-    work_h, work_w = track.soft.shape
-    x0, y0, x1, y1 = track.box
-    x0, y0, x1, y1 = max(0, x0 - 2), max(0, y0 - 2), min(work_w, x1 + 2), min(work_h, y1 + 2)
-    left, right = round(x0 * width / work_w), round(x1 * width / work_w)
-    top, bottom = round(y0 * height / work_h), round(y1 * height / work_h)
-    size = (max(1, right - left), max(1, bottom - top))
-    soft = cv2.resize(track.soft[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
-    return Mask.encode_box(soft > 127, left, top, hw)
+    crops = []
+    for track in tracks:
+        work_h, work_w = track.hw
+        x0, y0, x1, y1 = box = track.padded(2)
+        left, right = round(x0 * width / work_w), round(x1 * width / work_w)
+        top, bottom = round(y0 * height / work_h), round(y1 * height / work_h)
+        size = (max(1, right - left), max(1, bottom - top))
+        soft = cv2.resize(track.window(box), size, interpolation=cv2.INTER_LINEAR)
+        crops.append((soft > 127, left, top))
+    return Mask.encode_boxes(crops, hw)

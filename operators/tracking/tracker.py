@@ -11,20 +11,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import Codes, colour_codes, histogram, likeness
+from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
+from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import is_cut
+from operators.tracking.evidence import likeness_now, share_pixels, weigh
 from operators.tracking.flow import Motion, carry, measure_motion
 from operators.tracking.proposals import (
-    Candidate,
     changed_candidates,
-    common_px,
     edge_strength,
     island_candidates,
-    make_candidate,
     moving_candidates,
-    overlap,
+    without_doubles,
 )
 from operators.tracking.track_state import Track
 
@@ -84,16 +83,23 @@ class Tracker:
         self._background.update(image_rgb, motion, self.tracks)
         for track in self.tracks:
             self._propagate(track, motion)
-        self._share_pixels(codes)
-        for track in self.tracks:
-            if track.visible:
-                self._judge(track, codes, time_ns)
+        seen = [t for t in self.tracks if t.visible and t.area_px]
+        share_pixels(seen, codes)
+        weigh(seen, codes, motion.back)
+        self._judge(codes, time_ns)
         return self._discover(image_rgb, time_ns, motion, extra, ())
 
     def wants_proposals(self, time_ns: int) -> bool:
         """Whether the next picture will be searched for objects."""
-        due_ns = self.config.propose_every_s * 1e9 * 0.99
-        return self._proposed_ns is None or time_ns - self._proposed_ns >= due_ns
+        every_s = self.config.propose_every_s
+        if not self.config.discover and all(t.visible for t in self.tracks):
+            return False
+        if any(
+            not t.track_id and t.hits + t.misses < self.config.confirm_hits for t in self.tracks
+        ):
+            # what was just found is confirmed or dropped sooner
+            every_s /= 3
+        return self._proposed_ns is None or time_ns - self._proposed_ns >= every_s * 1e9 * 0.99
 
     def add(self, inside: NDArray[np.bool_], image_rgb: U8, time_ns: int) -> Track:
         """Follow a given mask from the picture that `step` took last; it has an id at once, and
@@ -111,17 +117,25 @@ class Tracker:
         candidate = make_candidate(inside.astype(np.uint8), edge_strength(image_rgb))
         if candidate is None:
             raise ValueError("the given mask is empty; give one with pixels inside")
-        for other in self.tracks:
-            if common_px(other.inside, candidate.inside, other.box, candidate.box):
-                other.set_mask(np.where(inside, np.uint8(0), other.soft))
+        x0, y0, x1, y1 = candidate.box
+        for i, _ in meeting(self.tracks, [candidate]):
+            other = self.tracks[i]
+            left, top, right, bottom = whole = other.padded(2)
+            soft = other.window(whole)
+            soft[inside[top:bottom, left:right]] = 0
+            other.set_mask(soft, left, top)
         track = Track(
             soft=candidate.inside * np.uint8(255),
-            look=histogram(colour_codes(image_rgb), inside.astype(bool)),
+            left=x0,
+            top=y0,
+            hw=inside.shape,
+            look=histogram(colour_codes(image_rgb)[y0:y1, x0:x1], candidate.inside > 0),
             strength=candidate.strength,
             first_ns=time_ns,
             last_ns=time_ns,
             track_id=self._next_id,
             hits=self.config.confirm_hits,
+            given=True,
         )
         self._next_id += 1
         self.tracks.append(track)
@@ -142,7 +156,7 @@ class Tracker:
     ) -> Step:
         started: list[Track] = []
         candidates: list[Candidate] = []
-        if cut or motion is None:
+        if (cut or motion is None) and self.config.discover:
             self._proposed_ns = None
         if self.wants_proposals(time_ns):
             self._proposed_ns = time_ns
@@ -175,10 +189,7 @@ class Tracker:
         rest = self._background.picture(image_rgb)
         if rest is not None:
             more += changed_candidates(image_rgb, rest, edges, least_px)
-        for candidate in more:
-            if all(overlap(candidate, other) < 0.5 for other in found):
-                found.append(candidate)
-        return found, edges
+        return without_doubles([*found, *more]), edges
 
     def _least_area_px(self, image_rgb: U8) -> int:
         height, width = image_rgb.shape[:2]
@@ -187,7 +198,7 @@ class Tracker:
     def _propagate(self, track: Track, motion: Motion) -> None:
         if track.visible:
             before = track.centre
-            track.set_mask(carry(track.soft, track.box, motion.back))
+            track.set_mask(*carry(track.soft, track.left, track.top, track.box, motion.back))
             if track.area_px:
                 rest = motion.camera @ np.array([*before, 1.0])
                 track.velocity = 0.8 * track.velocity + 0.2 * (np.array(track.centre) - rest)
@@ -195,35 +206,23 @@ class Tracker:
             moved = motion.camera @ np.array([*track.centre, 1.0]) + track.velocity
             track.centre = (float(moved[0]), float(moved[1]))
 
-    def _share_pixels(self, codes: Codes) -> None:
-        """Where two masks overlap, each pixel goes to the track whose colours it has."""
-        seen = [t for t in self.tracks if t.visible and t.area_px]
-        for i, a in enumerate(seen):
-            for b in seen[i + 1 :]:
-                if not common_px(a.inside, b.inside, a.box, b.box):
-                    continue
-                both = (a.inside & b.inside) > 0
-                to_a = a.look[codes[both]] >= b.look[codes[both]]
-                for track, lost in ((a, ~to_a), (b, to_a)):
-                    soft = track.soft.copy()
-                    values = soft[both]
-                    values[lost] = 0
-                    soft[both] = values
-                    track.set_mask(soft)
-
-    def _judge(self, track: Track, codes: Codes, time_ns: int) -> None:
-        """Is this still the same thing, and is there enough of it?"""
-        if track.area_px < max(24, 0.12 * track.usual_area_px):
-            track.hide(time_ns)
-            return
-        alike = likeness(track.look, histogram(codes, track.inside > 0))
-        track.score = 0.7 * track.score + 0.3 * alike
-        track.unlike = track.unlike + 1 if alike < self.config.lost_likeness else 0
-        if track.unlike >= 3:
-            track.hide(time_ns)
-            return
-        track.last_ns = time_ns
-        track.frames += 1
+    def _judge(self, codes: Codes, time_ns: int) -> None:
+        """Is each visible track still the same thing, and is there enough of it?"""
+        seen = []
+        for track in self.tracks:
+            if track.visible:
+                if track.area_px < max(24, 0.12 * track.usual_area_px):
+                    track.hide(time_ns)
+                else:
+                    seen.append(track)
+        for track, alike in zip(seen, likeness_now(seen, codes), strict=True):
+            track.score = 0.7 * track.score + 0.3 * alike
+            track.unlike = track.unlike + 1 if alike < self.config.lost_likeness else 0
+            if track.unlike >= 3:
+                track.hide(time_ns)
+                continue
+            track.last_ns = time_ns
+            track.frames += 1
 
     def _confirm(self) -> list[Track]:
         """Give ids to what was proposed often enough: that of a lost track, or a new one."""
@@ -231,7 +230,7 @@ class Tracker:
         for track in list(self.tracks):
             if track.track_id or not track.visible or track.hits < self.config.confirm_hits:
                 continue
-            width_px = track.soft.shape[1]
+            width_px = track.hw[1]
             lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
             if lost is None:
                 track.track_id, self._next_id = self._next_id, self._next_id + 1

@@ -63,7 +63,7 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
                 step = tracker.step(small, frame.time_ns)
                 spent_s[name] = spent_s.get(name, 0) + time.perf_counter() - start_s
                 found = np.array([t.track_id for t in step.visible], np.int64)
-                masks = [t.inside > 0 for t in step.visible]
+                masks = [t.window((0, 0, *t.hw[::-1])) > 127 for t in step.visible]
                 for way, iou in (
                     (name, box_iou(boxes, _boxes(masks))),
                     (f"{name}: {_MASKS}", _mask_iou(list(truth.values()), masks)),

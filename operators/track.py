@@ -168,7 +168,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
     def _masks(self, frame: Frame, step: Step) -> list[Mask]:
         """The visible tracks' masks at the frame's own size."""
-        coarse = full_size(step.visible, frame.hw)
+        coarse = full_size(step.visible, frame.hw, step.parts)
         if self._sam is None or not coarse:
             return coarse
         boxes = np.array([mask.box_xyxy for mask in coarse], np.float32)

@@ -8,6 +8,7 @@ present surroundings, smoothed over neighbours, plus how deep in the moved mask 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,20 +16,21 @@ from numpy.typing import NDArray
 
 from operators.tracking.appearance import BINS, Codes, histogram, spread
 from operators.tracking.candidate import meeting
-from operators.tracking.flow import Flow
 from operators.tracking.track_state import Box, Track
 
 _RIM_PX = 8
 _REACH = np.ones((5, 5), np.uint8)
 _RARE = 0.002  # a colour with a smaller share is as good as unseen
 _DOUBT, _COLOUR_LIMIT, _PLACE_LIMIT = 1.0, 3.5, 2.5
-_EVEN_PX = 0.7
+_STEP = 14  # of gray; less is noise
 
 
-def weigh(tracks: Sequence[Track], codes: Codes, back: Flow) -> None:
-    """Let colour and place decide every track's pixels within two pixels of its moved mask,
-    wherever one thing moves against another. What rests, or moves as a whole, keeps its mask."""
-    tracks = [t for t in tracks if _uneven_px(back, t.padded(_RIM_PX)) > _EVEN_PX]
+def weigh(tracks: Sequence[Track], codes: Codes, step: NDArray[np.uint8]) -> None:
+    """Let colour and place decide every track's pixels within two pixels of its moved mask.
+
+    `step` (HxW) is the difference to the picture before: where nothing changed, the mask stays.
+    """
+    tracks = [t for t in tracks if _changed(_cut(step, t.padded(_RIM_PX)))]
     boxes = [track.padded(_RIM_PX) for track in tracks]
     softs = [track.window(box) for track, box in zip(tracks, boxes, strict=True)]
     around = np.zeros((len(tracks), BINS), np.float32)
@@ -80,11 +82,8 @@ def likeness_now(tracks: Sequence[Track], codes: Codes) -> list[float]:
     return [float(alike) for alike in np.sqrt(looks * spread(now)).sum(axis=1)]
 
 
-def _uneven_px(back: Flow, box: Box) -> float:
-    """How much the flow differs within a box, in pixels."""
-    x0, y0, x1, y1 = box
-    moved = back[y0:y1, x0:x1].reshape(-1, 2)
-    return float(np.ptp(moved, axis=0).max()) if len(moved) else 0.0
+def _changed(step: NDArray[np.uint8]) -> bool:
+    return int(cv2.countNonZero((step > _STEP).view(np.uint8))) > max(4, 0.01 * step.size)
 
 
 def _remove(track: Track, box: Box, lost: NDArray[np.bool_]) -> None:
@@ -98,6 +97,6 @@ def _remove(track: Track, box: Box, lost: NDArray[np.bool_]) -> None:
     track.set_mask(soft, left, top)
 
 
-def _cut(codes: Codes, box: Box) -> Codes:
+def _cut(pixels: NDArray[Any], box: Box) -> NDArray[Any]:
     x0, y0, x1, y1 = box
-    return codes[y0:y1, x0:x1]
+    return pixels[y0:y1, x0:x1]

@@ -25,16 +25,29 @@ def shrunk(image: NDArray[np.uint8], work_height_px: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def full_size(tracks: Sequence[Track], hw: tuple[int, int]) -> list[Mask]:
-    """The tracks' soft masks at the frame's own size, each enlarged around its box only."""
+def full_size(
+    tracks: Sequence[Track], hw: tuple[int, int], parts: Sequence[Track] = ()
+) -> list[Mask]:
+    """The tracks' soft masks with those of their parts, at the frame's own size, each enlarged
+    around its box only."""
     height, width = hw
     crops = []
     for track in tracks:
         work_h, work_w = track.hw
-        x0, y0, x1, y1 = box = track.padded(2)
+        own = [part for part in parts if part.part_of is track]
+        x0, y0, x1, y1 = box = _around([track, *own])
         left, right = round(x0 * width / work_w), round(x1 * width / work_w)
         top, bottom = round(y0 * height / work_h), round(y1 * height / work_h)
         size = (max(1, right - left), max(1, bottom - top))
-        soft = cv2.resize(track.window(box), size, interpolation=cv2.INTER_LINEAR)
+        shown = track.window(box)
+        for part in own:
+            shown = np.maximum(shown, part.window(box))
+        soft = cv2.resize(shown, size, interpolation=cv2.INTER_LINEAR)
         crops.append((soft > 127, left, top))
     return Mask.encode_boxes(crops, hw)
+
+
+def _around(tracks: Sequence[Track]) -> tuple[int, int, int, int]:
+    boxes = [track.padded(2) for track in tracks]
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)

@@ -23,7 +23,9 @@ class Track:
     `inside` is its 0/1 form in the tight `box` (x0, y0, x1, y1). `look` is the histogram of its
     colours and `wide_look` the same spread over neighbouring cells. `velocity` is in pixels a
     frame against the resting world. `hits` and `misses` count rounds of proposals. What was `given`
-    by hand keeps its own mask: proposals only find it again when it was hidden.
+    by hand keeps its own mask: proposals only find it again when it was hidden. `part_of` is the
+    track it belongs to, `together` the rounds for which it has moved as one with one, and
+    `undecided` says that it may turn out to be a part.
     """
 
     soft: U8
@@ -44,6 +46,9 @@ class Track:
     score: float = 1.0
     visible: bool = True
     given: bool = False
+    part_of: Track | None = None
+    together: int = 0
+    undecided: bool = False
     usual_area_px: float = 0.0
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     wide_look: Histogram = field(init=False)

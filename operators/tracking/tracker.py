@@ -18,6 +18,7 @@ from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import is_cut
 from operators.tracking.evidence import likeness_now, share_pixels, weigh
 from operators.tracking.flow import Motion, carry, measure_motion
+from operators.tracking.parts import relate
 from operators.tracking.proposals import (
     changed_candidates,
     edge_strength,
@@ -47,10 +48,12 @@ class TrackerConfig:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     """What a frame changed; `ended` have an id, `visible` are confirmed and in the picture.
-    `candidates` are the proposals, of a picture that was searched for objects."""
+    `candidates` are the proposals, of a picture that was searched for objects; `parts` are shown
+    with the track that they are `part_of`."""
 
     cut: bool = False
     candidates: tuple[Candidate, ...] = ()
+    parts: tuple[Track, ...] = ()
     visible: tuple[Track, ...] = ()
     started: tuple[Track, ...] = ()
     ended: tuple[Track, ...] = ()
@@ -85,7 +88,7 @@ class Tracker:
             self._propagate(track, motion)
         seen = [t for t in self.tracks if t.visible and t.area_px]
         share_pixels(seen, codes)
-        weigh(seen, codes, motion.back)
+        weigh(seen, codes, cv2.absdiff(before, gray))
         self._judge(codes, time_ns)
         return self._discover(image_rgb, time_ns, motion, extra, ())
 
@@ -165,12 +168,18 @@ class Tracker:
             least_px = self._least_area_px(image_rgb)
             most = self.config.max_tracks if self.config.discover else 0
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
+            relate(self.tracks)
             started = self._confirm()
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
-        visible = [t for t in self.tracks if t.visible and t.track_id]
+        for track in self.tracks:
+            if track.part_of in gone:
+                track.part_of = None
+        visible = [t for t in self.tracks if t.visible and t.track_id and t.part_of is None]
+        parts = [t for t in self.tracks if t.visible and t.part_of is not None]
         return Step(
             cut=cut,
+            parts=tuple(parts),
             candidates=tuple(candidates),
             visible=tuple(sorted(visible, key=lambda t: t.track_id)),
             started=tuple(started),
@@ -197,11 +206,13 @@ class Tracker:
 
     def _propagate(self, track: Track, motion: Motion) -> None:
         if track.visible:
-            before = track.centre
             track.set_mask(*carry(track.soft, track.left, track.top, track.box, motion.back))
             if track.area_px:
-                rest = motion.camera @ np.array([*before, 1.0])
-                track.velocity = 0.8 * track.velocity + 0.2 * (np.array(track.centre) - rest)
+                x0, y0, x1, y1 = track.box
+                back = cv2.mean(motion.back[y0:y1, x0:x1], track.inside)[:2]
+                now = np.array(track.centre)
+                moved = now - motion.camera @ np.array([*(now + back), 1.0])
+                track.velocity = 0.9 * track.velocity + 0.1 * moved
         else:
             moved = motion.camera @ np.array([*track.centre, 1.0]) + track.velocity
             track.centre = (float(moved[0]), float(moved[1]))
@@ -230,6 +241,8 @@ class Tracker:
         for track in list(self.tracks):
             if track.track_id or not track.visible or track.hits < self.config.confirm_hits:
                 continue
+            if track.undecided or track.part_of is not None:
+                continue
             width_px = track.hw[1]
             lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
             if lost is None:
@@ -243,7 +256,7 @@ class Tracker:
 
     def _is_over(self, track: Track, time_ns: int) -> bool:
         if not track.track_id:
-            return not track.visible or track.misses >= 2
+            return not track.visible or track.misses >= (2 if track.part_of is None else 10)
         return not track.visible and time_ns - track.last_ns > self.config.hidden_s * 1e9
 
     def _end_all(self) -> tuple[Track, ...]:

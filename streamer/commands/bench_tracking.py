@@ -63,7 +63,11 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
                 step = tracker.step(small, frame.time_ns)
                 spent_s[name] = spent_s.get(name, 0) + time.perf_counter() - start_s
                 found = np.array([t.track_id for t in step.visible], np.int64)
-                masks = [t.window((0, 0, *t.hw[::-1])) > 127 for t in step.visible]
+                whole = (0, 0, small.shape[1], small.shape[0])
+                masks = [t.window(whole) > 127 for t in step.visible]
+                for part in step.parts:
+                    if part.part_of in step.visible:
+                        masks[step.visible.index(part.part_of)] |= part.window(whole) > 127
                 for way, iou in (
                     (name, box_iou(boxes, _boxes(masks))),
                     (f"{name}: {_MASKS}", _mask_iou(list(truth.values()), masks)),

@@ -151,11 +151,11 @@ def test_a_given_mask_has_to_fit() -> None:
 
 def test_what_passes_in_front_does_not_drag_the_mask_along() -> None:
     """The red one rests, the blue one crosses it; both are given in the first picture."""
-    images = [picture((70, 40, 40, 40, RED), (5 * i - 10, 50, 24, 20, BLUE)) for i in range(3, 34)]
+    images = [picture((70, 40, 40, 40, RED), (2 * i + 5, 50, 24, 20, BLUE)) for i in range(50)]
     given = {0: {1: rectangle(70, 40, 40, 40), 2: rectangle(5, 50, 24, 20)}}
     followed = list(follow_given(images, given, work_height_px=HW[0]))
     for i, found in enumerate(followed):
-        x = 5 * (i + 3) - 10
+        x = 2 * i + 5
         blue = rectangle(x, 50, 24, 20)
         red = rectangle(70, 40, 40, 40) & ~blue
         for key, truth in ((1, red), (2, blue)):

@@ -82,7 +82,8 @@ def subject(name: str, device: torch.device | None = None) -> Subject:
 
 def random_model(config: OspreyConfig, device: torch.device, dtype: torch.dtype) -> Osprey:
     """Weights large enough that regions get different answers."""
-    with torch.device(device):
+    with torch.random.fork_rng(), torch.device(device):
+        torch.manual_seed(2)
         model = Osprey(config).to(dtype).eval()
     generator = torch.Generator(device).manual_seed(0)
     with torch.no_grad():

@@ -39,7 +39,8 @@ wheel-check: setup  ## build the wheel, install it into an empty environment, ru
 	$(BIN)/python -m pip wheel --quiet --no-deps -w build/wheel .
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --quiet -c constraints.txt build/wheel/*.whl
-	cd build/wheel && venv/bin/streamer --help && venv/bin/streamer doctor
+	cd build/wheel && venv/bin/streamer --help && venv/bin/streamer doctor \
+		&& for name in quickstart documentary surveillance; do venv/bin/streamer check $$name || exit 2; done
 
 clean:  ## remove what the other targets made
 	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache

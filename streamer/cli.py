@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.commands.running import STOPPED, USER_ERROR, err, out
+from streamer.commands.models_app import models_app
+from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.errors import StreamerError
 
 app = typer.Typer(
@@ -25,6 +27,9 @@ train_app = typer.Typer(no_args_is_help=True, help="Train the models that come w
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: ratios, side by side in one run.")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
+app.add_typer(models_app, name="models")
+evaluate_app = typer.Typer(no_args_is_help=True, help="Compare what is said with what is true.")
+app.add_typer(evaluate_app, name="evaluate")
 
 OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 JsonFile = Annotated[
@@ -35,9 +40,19 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
 ]
+Var = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
+]
 Config = Annotated[
     str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
 ]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds or steps")
+    return value
 
 
 def _version(value: bool) -> None:
@@ -91,10 +106,7 @@ def caption(
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
-    variables: Annotated[
-        list[str] | None,
-        typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
-    ] = None,
+    variables: Var = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -104,9 +116,10 @@ def run(
     --set select.max_age_s=5`.
     """
     from streamer.commands.caption import find_config
-    from streamer.commands.running import execute, exit_code, show, write_json
+    from streamer.commands.running import check_json, execute, exit_code, show, write_json
     from streamer.config import load_pipeline
 
+    check_json(json_path)
     pipeline = load_pipeline(
         find_config(config), variables=_pairs(variables or []), overrides=overrides or []
     )
@@ -120,6 +133,7 @@ def run(
 def check(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
+    variables: Var = None,
 ) -> None:
     """Check a configuration without running it, and show its graph."""
     from streamer.commands.caption import find_config
@@ -128,6 +142,7 @@ def check(
 
     path = find_config(config)
     samples = {"input": "input.mp4", "out": "out", "stem": "input"}
+    samples |= _pairs(variables or [])
     pipeline = load_pipeline(path, variables=samples, overrides=overrides or [])
     for node in pipeline.readers:
         edges = ", ".join(
@@ -135,8 +150,8 @@ def check(
             for name in node.inputs
         )
         takes = " ".join(t.__name__ for t in accepted(node))
-        out.print(f"{node.name:12} takes {takes}, reads {edges}")
-    out.print(f"{path} is fine")
+        out.print(f"{node.name:12} takes {takes}, reads {edges}", markup=False)
+    out.print(f"{path} is fine", markup=False)
 
 
 @app.command()
@@ -151,7 +166,9 @@ def schema() -> None:
 def demo(
     out_dir: OutDir = Path("out/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Decides the film.")] = 7,
-    seconds: Annotated[float, typer.Option(min=4.0, help="Length of the film.")] = 20.0,
+    seconds: Annotated[
+        float, typer.Option(min=4.0, callback=_finite, help="Length of the film.")
+    ] = 20.0,
     quiet: Quiet = False,
 ) -> None:
     """Render a film whose truth is known, caption it, and compare."""
@@ -173,17 +190,99 @@ def train_nano(
     out_dir: OutDir = Path("out/osprey-nano"),
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
     length: Annotated[
-        float, typer.Option(min=0.001, help="Steps, as a multiple of the recipe's.")
+        float,
+        typer.Option(min=0.001, callback=_finite, help="Steps, as a multiple of the recipe's."),
     ] = 1.0,
 ) -> None:
     """Train osprey-nano on the synthetic world and write its folder with a card.
 
     Under an hour on two CPU cores. Use it with `--set caption.weights=FOLDER`.
     """
+    from streamer.sinks.files import prepare
+
+    probe = out_dir / ".writable"
+    prepare(probe)  # not after an hour of training
+    probe.unlink()
     from model.training.nano import Recipe, train
 
-    train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line))
-    out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}")
+    def report(line: str) -> None:
+        err.print(line, markup=False, soft_wrap=True)
+
+    train(out_dir, Recipe(seed=seed).scaled(length), report)
+    readme = out_dir / "README.md"
+    out.print(f"written: {out_dir}; its figures are in {readme}", markup=False)
+
+
+@evaluate_app.command("films")
+def evaluate_films(
+    films: Annotated[int, typer.Option(min=1, help="How many films.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Length of each.")] = 20.0,
+    config: Config = "quickstart",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Films of the synthetic world, never used in training: tracks and words against the truth.
+
+    A minute or two a film. Example: `streamer evaluate films --films 5 --json films.json`.
+    """
+    from streamer.commands.evaluate import evaluate_films as evaluate
+
+    code = evaluate(
+        films=films, seed=seed, seconds=seconds, config=config, overrides=overrides or [],
+        json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@evaluate_app.command("words")
+def evaluate_words(
+    files: Annotated[list[Path], typer.Argument(help="Video files.", show_default=False)],
+    config: Config = "quickstart",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Films of any kind: do colour and place words agree with the masks' own pixels?
+
+    The colour of a mask is the basic colour that most of its pixels are nearest to in CIELAB, its
+    place where its centroid lies. Also counts the categories that are claimed, and how surely.
+    """
+    from streamer.commands.evaluate import evaluate_words as evaluate
+
+    code = evaluate(
+        files, config=config, overrides=overrides or [], json_path=json_path, quiet=quiet
+    )
+    raise typer.Exit(code)
+
+
+@evaluate_app.command("tracking")
+def evaluate_tracking(
+    folder: Annotated[Path, typer.Argument(help="Annotated pictures.", show_default=False)],
+    names: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="Only the sequences named in it.")
+    ] = None,
+    there_and_back: Annotated[
+        bool, typer.Option(help="Masks: play forward and back, compare with the first mask.")
+    ] = False,
+    work_height: Annotated[int, typer.Option(min=64, help="Track at this height in px.")] = 360,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Annotated pictures: masks by J and F of DAVIS, boxes by HOTA and IDF1.
+
+    DAVIS layout (JPEGImages/NAME/*.jpg, Annotations/NAME/*.png, indexed masks, of every picture or
+    of some), or both in one folder: every object is followed from its first mask. MOT layout
+    (NAME/img1/*.jpg, NAME/gt/gt.txt): everything is found and followed, and boxes are compared.
+    """
+    from streamer.commands.evaluate_tracking import evaluate_tracking as evaluate
+
+    code = evaluate(
+        folder, names=names, there_and_back=there_and_back, work_height_px=work_height,
+        json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @bench_app.command("pipeline")
@@ -231,6 +330,42 @@ def bench_captioner(
     )
 
 
+@bench_app.command("tracking")
+def bench_tracking(
+    films: Annotated[int, typer.Option(min=1, help="Synthetic films to compare on.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Length of each.")] = 20.0,
+    soak: Annotated[
+        int | None, typer.Option(min=10, help="Instead: memory over this many frames, say 10000.")
+    ] = None,
+    objects: Annotated[
+        str, typer.Option(help="Instead: time against the number of objects, say 1,16,64,128.")
+    ] = "",
+    json_path: JsonFile = None,
+) -> None:
+    """Our tracker beside ByteTrack, OC-SORT and norfair on the same proposals, in one run.
+
+    The others come with `pip install 'osprey-streamer[bench]'`; what is not installed is named.
+    """
+    from streamer.commands import bench_tracking as bench
+
+    if soak is not None:
+        raise typer.Exit(bench.bench_soak(soak, seed=seed, json_path=json_path))
+    if objects:
+        raise typer.Exit(bench.bench_objects(_counts(objects), json_path=json_path))
+    code = bench.bench_tracking(films=films, seed=seed, seconds=seconds, json_path=json_path)
+    raise typer.Exit(code)
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(1 <= n <= 128 for n in counts):
+        raise typer.BadParameter(
+            f"{text!r}: write numbers of 1 to 128, as 1,16,64", param_hint="--objects"
+        )
+    return counts
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:
@@ -248,7 +383,7 @@ def main() -> None:
     except StreamerError as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        notice("error", "red", error)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         err.print("broken off")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from model.device import choose_device
 from model.osprey.asks import (
     Answer,
     Ask,
@@ -33,6 +33,7 @@ from model.osprey.prefill import Prefiller
 from model.osprey.prefix_cache import PrefixCache
 from model.osprey.processor import preprocess_all
 from model.osprey.prompt import build_prompt, tokenize_prompt
+from model.osprey.tokenizer import load_tokenizer
 
 TOWER_BATCH = 16
 EXTRACTOR_BATCH = 16
@@ -81,11 +82,10 @@ class OspreyCaptioner:
             dtype: bfloat16 on CUDA and float32 elsewhere, unless given.
 
         Raises:
-            ValueError: when the folder's files are missing or do not fit.
+            ValueError: when the folder's files are missing or do not fit, or there is no such
+                device.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        place = torch.device(device)
+        place = choose_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
         model = load_folder(folder, device=place, dtype=dtype)
@@ -282,11 +282,3 @@ class OspreyCaptioner:
         """`encode`, `prefill` and `describe` in a row, for one image."""
         (features,) = self.encode([image])
         return self.describe(self.prefill(features, prompt), masks, max_new_tokens=max_new_tokens)
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder, with `<mask>` and `<pos>` added where they are missing."""
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
-    tokenizer = kind.from_pretrained(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<mask>", "<pos>"]})
-    return tokenizer

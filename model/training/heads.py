@@ -142,7 +142,7 @@ def maps_loss(heads: AttributeHeads, levels: Levels, batch: HeadsBatch) -> Tenso
 
 
 def heads_loss(logits: dict[str, Tensor], batch: HeadsBatch) -> Tensor:
-    """Sum of the heads' cross entropies; what a thing is counts double.
+    """Sum of the heads' cross entropies; what a thing is counts three times.
 
     Colour learns the shares of all colours in a region, which says more than the greatest one.
     """
@@ -153,7 +153,7 @@ def heads_loss(logits: dict[str, Tensor], batch: HeadsBatch) -> Tensor:
             losses.append(1.5 * F.cross_entropy(value, batch.colours.to(value.device)))
         elif bool((wanted >= 0).any()):
             loss = F.cross_entropy(value, wanted.to(value.device), ignore_index=-100)
-            losses.append(2.0 * loss if name == "what" else loss)
+            losses.append(3.0 * loss if name == "what" else loss)
     return torch.stack(losses).sum()
 
 

@@ -138,8 +138,8 @@ def test_the_captioner_imports_with_little_installed() -> None:
     assert "model.osprey.captioner" in modules
     code = f"""
 import importlib, sys
-for name in ("av", "cv2", "open_clip", "pycocotools", "pydantic", "ray", "rich", "typer",
-             "streamer", "operators"):
+for name in ("av", "cv2", "open_clip", "pycocotools", "pydantic", "ray", "rich", "scipy",
+             "typer", "streamer", "operators"):
     sys.modules[name] = None
 for name in {modules}:
     importlib.import_module(name)

@@ -147,7 +147,7 @@ def measure(
         figures.ratio = figures.reference_s / engine_s
         pairs = list(zip(answers[0], official, strict=False))
         figures.same_answers = sum(mine == theirs for mine, theirs in pairs)
-        figures.different_regions = len(set(answers[0]))
+    figures.different_regions = len(set(answers[0]))
     return figures
 
 
@@ -237,6 +237,8 @@ def notes(figures: Sequence[Figures]) -> Iterator[str]:
             "more, and multiplied: its regions have nothing in common."
         )
     yield "Same answers: token for token, of the regions measured with both."
+    distinct = ", ".join(f"{f.different_regions} of {f.case.regions}" for f in figures)
+    yield f"Answers that differ from one another, by case: {distinct}."
 
 
 def run_cases(

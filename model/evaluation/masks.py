@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +37,8 @@ def boundary_f(found: NDArray[Any], truth: NDArray[Any], tolerance: float = TOLE
     Raises:
         ValueError: when their sizes differ.
     """
+    import cv2  # here, because the captioner's evaluation runs where it is not installed
+
     found, truth = _pair(found, truth)
     reach_px = math.ceil(tolerance * math.hypot(*found.shape))
     # the disk as the benchmark draws it: every offset within the radius, so a square of 1 is a +

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Ids = NDArray[np.int64]
 Matrix = NDArray[np.float64]
@@ -181,7 +180,7 @@ def _hota(
     matches = np.zeros((len(ALPHAS), *likely.shape))
     for p in pictures:
         wanted = aligned[np.ix_(p.truth_ids, p.found_ids)] * p.iou
-        rows, columns = linear_sum_assignment(-wanted)
+        rows, columns = _best_pairs(wanted)
         right = p.iou[rows, columns][None] >= ALPHAS[:, None] - _EPS
         matches[:, p.truth_ids[rows], p.found_ids[columns]] += right
     hits = matches.sum(axis=(1, 2))
@@ -191,13 +190,22 @@ def _hota(
     return float(np.sqrt(det_a * ass_a).mean()), float(det_a.mean()), float(ass_a.mean())
 
 
+def _best_pairs(value: Matrix) -> tuple[Ids, Ids]:
+    """Rows and columns of the one-to-one pairing of the greatest sum."""
+    # here, because the captioner's evaluation runs where it is not installed
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(-value)
+    return rows, columns
+
+
 def _idf1(pictures: Sequence[Overlaps], truth_frames: Matrix, found_frames: Matrix) -> float:
     both = np.zeros((len(truth_frames), found_frames.shape[1]))
     for p in pictures:
         both[np.ix_(p.truth_ids, p.found_ids)] += p.iou >= SAME_IOU
     # pairing an object with a track costs nothing when it is left out again: the best pairing has
     # the most frames in common
-    rows, columns = linear_sum_assignment(-both)
+    rows, columns = _best_pairs(both)
     return float(2 * both[rows, columns].sum() / max(1, truth_frames.sum() + found_frames.sum()))
 
 
@@ -212,7 +220,7 @@ def _clear(pictures: Sequence[Overlaps], n_truth: int, n_found: int) -> tuple[in
             continue
         goes_on = p.found_ids[None] == before[p.truth_ids][:, None]
         value = np.where(p.iou >= SAME_IOU - _EPS, 1000 * goes_on + p.iou, 0)
-        rows, columns = linear_sum_assignment(-value)
+        rows, columns = _best_pairs(value)
         rows, columns = rows[value[rows, columns] > 0], columns[value[rows, columns] > 0]
         truth, found = p.truth_ids[rows], p.found_ids[columns]
         switches += int(((last[truth] >= 0) & (last[truth] != found)).sum())

@@ -35,10 +35,15 @@ def row_bytes(runner: LanguageRunner, new: int, positions: int) -> int:
     return positions * runner.position_bytes + (new * passing + words) * size
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or in main memory."""
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an allocation failed, on a GPU or in main memory; also when that led to an error of
+    another kind, as it does while a CUDA graph is recorded."""
+    if error is None:
+        return False
+    return (
+        isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error))
+        or is_out_of_memory(error.__cause__ or error.__context__)
     )
 
 

@@ -286,6 +286,9 @@ def test_batches_of_anything_halve() -> None:
     with pytest.raises(ZeroDivisionError):
         in_batches(lambda items: [1 // 0 for _ in items], [1], 1, torch.device("cpu"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    broken_off = RuntimeError("operation failed due to a previous error during capture")
+    broken_off.__context__ = torch.cuda.OutOfMemoryError("CUDA out of memory")
+    assert is_out_of_memory(broken_off)
 
 
 # -- bad input

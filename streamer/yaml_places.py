@@ -48,7 +48,7 @@ class Document:
         return True
 
 
-def parse_yaml(text: str, name: str) -> Document:
+def parse_yaml(text: str, name: str, wanted: str = "source, steps and sinks") -> Document:
     """Parse a file that holds one mapping.
 
     Raises:
@@ -65,7 +65,7 @@ def parse_yaml(text: str, name: str) -> Document:
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{name}: a mapping with source, steps and sinks is wanted")
+        raise ConfigError(f"{name}: a mapping with {wanted} is wanted")
     return Document(name=name, data=data, lines=lines)
 
 

@@ -11,7 +11,8 @@ captions too.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from operators.rulebook.book import Book, Entry, read_book
 from operators.rulebook.watch import Watch
@@ -105,3 +106,56 @@ class WordRules(Operator[TrackedFrame | Event | Caption, Event]):
 
     def restore(self, stream_id: str, state: bytes) -> None:
         self._watching.restore(stream_id, state)
+
+
+def replay(
+    path: str, tracks: Iterable[TrackedFrame], records: Iterable[Caption | Event]
+) -> list[Event]:
+    """What the rules of a file find in stored records: the events that a sink behind `Rules` and
+    `WordRules` would have got from a live run, in the same order.
+
+    Args:
+        path: a rule file, or the name of one in `configs/rules/`.
+        tracks: the regions of every frame.
+        records: captions and events of the run; those that rules found then are left aside.
+
+    Raises:
+        ConfigError: when the rule file has a mistake or does not fit the pictures.
+    """
+    frames: dict[str, list[TrackedFrame]] = {}
+    for tracked in tracks:
+        frames.setdefault(tracked.stream_id, []).append(tracked)
+    events: dict[str, list[Event]] = {stream_id: [] for stream_id in frames}
+    captions: dict[str, dict[str, Caption]] = {stream_id: {} for stream_id in frames}
+    for record in records:
+        if record.stream_id not in frames:
+            continue
+        if isinstance(record, Caption):
+            captions[record.stream_id][record.id] = replace(record, end_ns=None)
+        elif "rule" not in record.data:
+            events[record.stream_id].append(record)
+    found: list[Event] = []
+    for stream_id, shown in frames.items():
+        marks = sorted(events[stream_id], key=lambda event: event.time_ns)
+        end_ns = max(shown[-1].order_ns, *(event.time_ns for event in marks), 0)
+        said = sorted(captions[stream_id].values(), key=lambda caption: caption.asked_ns)
+        ordered: list[tuple[int, int, Event]] = []
+        for rank, with_words in enumerate((False, True)):
+            watching = _Watching(path, with_words=with_words)
+            items = _merged(shown, marks, said if with_words else [])
+            for item in items:
+                ordered += [(item.order_ns, rank, event) for event in watching.take(item)]
+            ordered += [(end_ns, rank, event) for event in watching.flush(stream_id)]
+        found += [event for _, _, event in sorted(ordered, key=lambda entry: entry[:2])]
+    return found
+
+
+def _merged(
+    frames: Sequence[TrackedFrame], events: Sequence[Event], captions: Sequence[Caption]
+) -> list[TrackedFrame | Event | Caption]:
+    """By media time; at one time events come first, then the frame, then captions."""
+    items: list[tuple[int, int, TrackedFrame | Event | Caption]] = []
+    every: tuple[Sequence[TrackedFrame | Event | Caption], ...] = (events, frames, captions)
+    for rank, records in enumerate(every):
+        items += [(record.order_ns, rank, record) for record in records]
+    return [record for _, _, record in sorted(items, key=lambda item: item[:2])]

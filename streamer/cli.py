@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
+from streamer.commands.rules import rules_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, out
 from streamer.errors import StreamerError
 
@@ -27,6 +28,7 @@ app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Compare what is said with what is true.")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(rules_app, name="rules")
 
 OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 JsonFile = Annotated[

@@ -47,10 +47,10 @@ class Cross(Rule):
         for seen in moment.gone:
             self._ways.pop(seen.track_id, None)
         for seen in moment.seen.values():
-            if not seen.hidden and (found := self._step(line, seen)) is not None:
+            if not seen.hidden and (found := self._step(line, seen, moment.before_ns)) is not None:
                 yield found
 
-    def _step(self, line: PictureLine, seen: Seen) -> Found | None:
+    def _step(self, line: PictureLine, seen: Seen, before_ns: int) -> Found | None:
         sight = seen.sight
         share = line.share_right(sight.mask)
         way = self._ways.get(seen.track_id)
@@ -59,12 +59,10 @@ class Cross(Rule):
         before, way.last = way.last, sight
         way.touched |= line.touches(sight.mask)
         exact_ns = None
-        if not way.touched and line.between(before.centre_px, sight.centre_px):
-            way.touched = True  # it was too fast, or hidden, to be seen on the line
-            exact_ns = passed_ns(
-                shapely.LineString([before.centre_px, sight.centre_px]), line.path,
-                before.time_ns, sight.time_ns,
-            )  # fmt: skip
+        if not way.touched or before.time_ns < before_ns:  # too fast, or hidden, to be seen on it
+            path = shapely.LineString([before.centre_px, sight.centre_px])
+            exact_ns = passed_ns(path, line.path, before.time_ns, sight.time_ns)
+            way.touched |= exact_ns is not None
         was = way.level.above
         changed = way.level.look(share, sight.time_ns, exact_ns)
         touched = way.touched

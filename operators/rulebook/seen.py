@@ -16,7 +16,7 @@ from operators.rulebook.shapes import PictureLine, PictureZone, PointXY
 from streamer.geometry import BoxXYXY
 from streamer.mask import Mask
 
-WELL_SEEN = 0.5
+WELL_SEEN = 0.7
 _GROWS_S, _SHRINKS_S, _HIDDEN_S = 0.5, 2.0, 8.0
 
 
@@ -95,7 +95,7 @@ class Seen:
     def see(self, sight: Sight) -> None:
         """The next sight; the usual area follows slowly, and slower while most is covered."""
         share = sight.area_px / self.usual_px
-        pace_s = _GROWS_S if share >= 1 else _SHRINKS_S if share >= 0.7 else _HIDDEN_S
+        pace_s = _GROWS_S if share >= 1 else _SHRINKS_S if share >= WELL_SEEN else _HIDDEN_S
         past_s = (sight.time_ns - self.sight.time_ns) / 1e9
         self.usual_px += (sight.area_px - self.usual_px) * (1 - math.exp(-past_s / pace_s))
         self.sight = sight
@@ -107,9 +107,11 @@ class Moment:
 
     `seen`: the tracks in the frame, by id. `gone`: those that have left for good. `known`: all
     that are remembered, hidden ones too. Distances in rules are shares of the picture's height.
+    `before_ns` is the time of the frame before.
     """
 
     time_ns: int
+    before_ns: int
     height_px: int
     seen: Mapping[int, Seen]
     gone: Sequence[Seen]
@@ -129,8 +131,13 @@ class Level:
     since_ns: int = 0
     _passed_ns: int | None = None
 
+    @property
+    def steady(self) -> bool:
+        """Whether the value lies on the side that `above` says."""
+        return self._passed_ns is None
+
     def look(self, value: float, time_ns: int, passed_ns: int | None = None) -> bool:
-        """Take a value; whether `above` changed.
+        """Take a value; whether `above` changed for good.
 
         Args:
             passed_ns: when the threshold was passed, if that is known better than `time_ns`.

@@ -60,10 +60,6 @@ class PictureLine:
         """Whether a mask has a pixel on the line itself, not on what its ends are drawn on to."""
         return _share(mask, self.near) > 0
 
-    def between(self, a: PointXY, b: PointXY) -> bool:
-        """Whether the way from one point straight to another crosses the line."""
-        return bool(self.path.intersects(LineString([a, b])))
-
 
 @dataclass(frozen=True, eq=False)
 class Zone:

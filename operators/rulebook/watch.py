@@ -43,9 +43,11 @@ class Watch:
 
     def frame(self, book: Book, entries: Sequence[Entry], tracked: TrackedFrame) -> list[Event]:
         """What the rules find in a frame."""
-        now_ns = self.last_ns = tracked.frame.time_ns
+        before_ns, now_ns = self.last_ns, tracked.frame.time_ns
+        self.last_ns = now_ns
         events = self._settle(book, entries, tracked.stream_id, now_ns)
         if self.cut:
+            events += self._last_look(book, entries, tracked.stream_id, before_ns)
             self.known.clear()
             self.rules.clear()
             self.cut = False
@@ -72,15 +74,21 @@ class Watch:
         ]
         for seen in gone:
             del self.known[seen.track_id]
-        return events + self._look(book, entries, tracked.stream_id, now_ns, visible, gone)
+        times_ns = (now_ns, before_ns)
+        return events + self._look(book, entries, tracked.stream_id, times_ns, visible, gone)
 
     def finish(self, book: Book, entries: Sequence[Entry], stream_id: str) -> list[Event]:
-        """The end of the stream: who went out of sight at the picture's edge has gone; who is
-        still there, or hidden, has not."""
+        """The end of the stream, as at a cut: who went out of sight at the picture's edge has
+        gone; who is still there, or hidden, has not."""
         events = self._settle(book, entries, stream_id, self.last_ns + 1)
-        hidden = [seen for seen in self.known.values() if seen.last_ns < self.last_ns]
+        return events + self._last_look(book, entries, stream_id, self.last_ns)
+
+    def _last_look(
+        self, book: Book, entries: Sequence[Entry], stream_id: str, shown_ns: int
+    ) -> list[Event]:
+        hidden = [seen for seen in self.known.values() if seen.last_ns < shown_ns]
         gone = [seen for seen in hidden if seen.sight.at_edge]
-        return events + self._look(book, entries, stream_id, self.last_ns, {}, gone)
+        return self._look(book, entries, stream_id, (self.last_ns, shown_ns), {}, gone)
 
     def _is_gone(self, seen: Seen, book: Book, now_ns: int) -> bool:
         ended = seen.ended_ns is not None and seen.ended_ns < now_ns
@@ -91,13 +99,14 @@ class Watch:
         book: Book,
         entries: Sequence[Entry],
         stream_id: str,
-        now_ns: int,
+        times_ns: tuple[int, int],
         visible: dict[int, Seen],
         gone: list[Seen],
     ) -> list[Event]:
         if self.hw is None:
             return []
-        moment = Moment(now_ns, self.hw[0], visible, gone, self.known, *self.shapes)
+        now_ns = times_ns[0]
+        moment = Moment(*times_ns, self.hw[0], visible, gone, self.known, *self.shapes)
         begins = book.begins(stream_id)
         events = []
         for entry in entries:

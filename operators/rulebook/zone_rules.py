@@ -42,9 +42,10 @@ class InZone(Rule):
                 continue
             level = self._levels.setdefault(track_id, Level(self.share, _BAND, above=False))
             share = zone.share(seen.sight.mask)
+            passed_ns = None
             before = self._last.get(track_id)
-            jumped = level.above == (share < self.share) and share in (0.0, 1.0)
-            passed_ns = _passed_ns(zone, before, seen.sight) if before and jumped else None
+            if before is not None and not _followed(moment, before, share):
+                passed_ns = _passed_ns(zone, before, seen.sight)
             if level.look(share, seen.last_ns, passed_ns):
                 yield seen, bool(level.above), level.since_ns
             self._last[track_id] = seen.sight
@@ -132,7 +133,9 @@ class Dwell(InZone):
                 self._told.discard(seen.track_id)
         for track_id, since_ns in sorted(self._since.items()):
             due_ns = since_ns + to_ns(self.for_s)
-            inside = track_id in moment.seen and track_id not in self._out
+            # half out, it may be on its way: then the stay may have ended before it is due
+            here = track_id in moment.seen and track_id not in self._out
+            inside = here and self._levels[track_id].steady
             if inside and track_id not in self._told and moment.time_ns >= due_ns:
                 self._told.add(track_id)
                 data = {"zone": self.zone, "since_ns": since_ns}
@@ -219,6 +222,11 @@ class Density(Rule):
             self._told = True
             data = {"zone": self.zone, "share": round(share, 3)}
             yield Found(time_ns=self._since_ns, data=data)
+
+
+def _followed(moment: Moment, before: Sight, share: float) -> bool:
+    """Whether a track was well seen in the frame before, and not only beyond the border now."""
+    return before.time_ns >= moment.before_ns and share not in (0.0, 1.0)
 
 
 def _passed_ns(zone: PictureZone, before: Sight, now: Sight) -> int | None:

@@ -135,10 +135,10 @@ def zone_of(name: str, points: Any, in_pixels: bool) -> Zone:
         if len(set(corners)) < 3:
             raise ValueError(f"a polygon of {len(set(corners))} different points; 3 at least")
         geometry = Polygon(corners)
+    if geometry.convex_hull.area == 0:
+        raise ValueError("all points lie on one line; a zone needs an area")
     if not geometry.is_valid:
         raise ValueError(f"the outline crosses or touches itself: {_reason(geometry)}")
-    if geometry.area == 0:
-        raise ValueError("all points lie on one line; a zone needs an area")
     return Zone(name, geometry, in_pixels)
 
 

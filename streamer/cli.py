@@ -234,6 +234,29 @@ def evaluate_words(
     raise typer.Exit(code)
 
 
+@evaluate_app.command("rules")
+def evaluate_rules(
+    films: Annotated[int, typer.Option(min=1, help="How many films.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 7000,
+    seconds: Annotated[float, typer.Option(min=2.0, help="Length of each.")] = 10.0,
+    height_px: Annotated[int, typer.Option(min=120, help="Of the pictures.")] = 360,
+    tracker: Annotated[bool, typer.Option(help="Also with the tracks of the tracker.")] = True,
+    json_path: JsonFile = None,
+) -> None:
+    """Lines crossed, zones entered, left and dwelt in: events of rules against the exact truth.
+
+    With the true masks as tracks, and with those of the tracker; rules on masks beside rules on
+    the bottoms of boxes (`supervision`, when it is installed).
+    """
+    from streamer.commands.evaluate_rules import evaluate_rules as evaluate
+
+    code = evaluate(
+        films=films, seed=seed, seconds=seconds, height_px=height_px // 2 * 2, tracker=tracker,
+        json_path=json_path,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 @bench_app.command("pipeline")
 def bench_pipeline(
     file: Annotated[Path | None, typer.Argument(help="A film; rendered when absent.")] = None,

@@ -144,6 +144,26 @@ def check(
 
 
 @app.command()
+def search(
+    out_dir: Annotated[Path, typer.Argument(help="A folder of results, or its catalog.sqlite.")],
+    words: Annotated[str, typer.Argument(help="All of them; car* finds cars too.")] = "",
+    from_time: Annotated[str | None, typer.Option("--from", help="12.5 or 1:02:03.5")] = None,
+    to_time: Annotated[str | None, typer.Option("--to", help="12.5 or 1:02:03.5")] = None,
+    stream: Annotated[str | None, typer.Option(help="The id of one stream.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    json_path: JsonFile = None,
+) -> None:
+    """Find captions by their words. Example: `streamer search out 'red car' --from 1:00`."""
+    from streamer.commands.search import search_catalog
+
+    code = search_catalog(
+        out_dir, words, from_time=from_time, to_time=to_time, stream=stream, limit=limit,
+        json_path=json_path,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the records in JSON Lines files."""
     from streamer.schema import json_schema

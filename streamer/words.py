@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from streamer.yaml_places import nearest
 
@@ -56,7 +57,8 @@ class Said:
     colour: str
 
 
-def read_caption(text: str, extra_categories: Iterable[str] = ()) -> Said:
+@lru_cache(maxsize=4096)
+def read_caption(text: str, extra_categories: tuple[str, ...] = ()) -> Said:
     """The category and colour that a short caption claims of its subject.
 
     Args:

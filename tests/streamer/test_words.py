@@ -57,4 +57,4 @@ def test_words_are_checked() -> None:
         check_category("trcuk")
     with pytest.raises(ValueError, match="unknown colour 'shiny'"):
         check_colour("shiny")
-    assert read_caption("a yellow fork lift", ["fork-lift"]).category == "fork-lift"
+    assert read_caption("a yellow fork lift", ("fork-lift",)).category == "fork-lift"

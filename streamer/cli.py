@@ -40,7 +40,10 @@ Set = Annotated[
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
 ]
 Config = Annotated[
-    str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
+    str,
+    typer.Option(
+        "-c", "--config", help="quickstart, documentary, surveillance, private, or a file."
+    ),
 ]
 
 

@@ -226,24 +226,25 @@ def test_a_million_captions(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     writer = CatalogWriter(path, [STREAM])
     writer.close()
+    rng = np.random.default_rng(1)
+    picks = [rng.integers(len(w), size=10**6) for w in (CATEGORIES, COLOURS, SIZES, PLACES)]
+
+    def row(n: int) -> tuple[Any, ...]:
+        category, colour, size, place = (
+            words[pick[n]]
+            for words, pick in zip((CATEGORIES, COLOURS, SIZES, PLACES), picks, strict=True)
+        )
+        at_ns = n * 250_000_000
+        text, detail = f"a {size} {colour} {category}", f"a {colour} {category}, at the {place}"
+        return (f"{n:016x}", f"camera-{n % 8}", n // 4, at_ns, at_ns + 8 * 10**9, text, detail,
+                category, colour, "new", at_ns, n, at_ns, "{}", -0.1, "test", "0")  # fmt: skip
+
     db = sqlite3.connect(path)
-    for name, words in (("ca", CATEGORIES), ("co", COLOURS), ("si", SIZES), ("pl", PLACES)):
-        db.execute(f"CREATE TEMP TABLE {name} (n INTEGER PRIMARY KEY, w TEXT)")
-        db.executemany(f"INSERT INTO {name} VALUES (?, ?)", list(enumerate(words)))
-    db.execute(
-        f"""
-        WITH RECURSIVE i(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM i WHERE n < 999999),
-        r AS (SELECT n, abs(random()) a, abs(random()) b, abs(random()) c, abs(random()) d FROM i)
-        INSERT INTO caption (id, stream_id, track_id, start_ns, end_ns, text, detail, category,
-            colour, why, asked_ns, frame_index, frame_time_ns, mask, mean_logprob, model,
-            weights_hash)
-        SELECT printf('%016x', r.n), 'camera-' || (r.n % 8), r.n / 4, r.n * 250000000,
-            r.n * 250000000 + 8000000000, 'a ' || si.w || ' ' || co.w || ' ' || ca.w,
-            'a ' || co.w || ' ' || ca.w || ', at the ' || pl.w, ca.w, co.w, 'new', r.n * 250000000,
-            r.n, r.n * 250000000, '{{}}', -0.1, 'test', '0'
-        FROM r JOIN ca ON ca.n = r.a % {len(CATEGORIES)} JOIN co ON co.n = r.b % {len(COLOURS)}
-        JOIN si ON si.n = r.c % {len(SIZES)} JOIN pl ON pl.n = r.d % {len(PLACES)}
-        """
+    db.executemany(
+        "INSERT INTO caption (id, stream_id, track_id, start_ns, end_ns, text, detail, category,"
+        " colour, why, asked_ns, frame_index, frame_time_ns, mask, mean_logprob, model,"
+        f" weights_hash) VALUES ({','.join('?' * 17)})",
+        map(row, range(10**6)),
     )
     db.commit()
     db.close()

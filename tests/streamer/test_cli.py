@@ -99,7 +99,7 @@ def test_mistakes_in_a_configuration(
     assert_one_line(streamer("check", path), "my.yaml", *parts)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "documentary", "surveillance"])
+@pytest.mark.parametrize("name", ["quickstart", "documentary", "surveillance", "private"])
 def test_the_configurations_that_come_along_are_fine(name: str) -> None:
     done = streamer("check", name)
     assert done.returncode == 0, done.stderr

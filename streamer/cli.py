@@ -12,6 +12,7 @@ import typer
 
 from streamer import __version__
 from streamer.commands.models_app import models_app
+from streamer.commands.rules import rules_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.errors import StreamerError
 
@@ -30,6 +31,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(models_app, name="models")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Compare what is said with what is true.")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(rules_app, name="rules")
 
 OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 JsonFile = Annotated[
@@ -45,7 +47,10 @@ Var = Annotated[
     typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
 ]
 Config = Annotated[
-    str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
+    str,
+    typer.Option(
+        "-c", "--config", help="quickstart, documentary, surveillance, private, or a file."
+    ),
 ]
 
 
@@ -152,6 +157,26 @@ def check(
         takes = " ".join(t.__name__ for t in accepted(node))
         out.print(f"{node.name:12} takes {takes}, reads {edges}", markup=False)
     out.print(f"{path} is fine", markup=False)
+
+
+@app.command()
+def search(
+    out_dir: Annotated[Path, typer.Argument(help="A folder of results, or its catalog.sqlite.")],
+    words: Annotated[str, typer.Argument(help="All of them; car* finds cars too.")] = "",
+    from_time: Annotated[str | None, typer.Option("--from", help="12.5 or 1:02:03.5")] = None,
+    to_time: Annotated[str | None, typer.Option("--to", help="12.5 or 1:02:03.5")] = None,
+    stream: Annotated[str | None, typer.Option(help="The id of one stream.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    json_path: JsonFile = None,
+) -> None:
+    """Find captions by their words. Example: `streamer search out 'red car' --from 1:00`."""
+    from streamer.commands.search import search_catalog
+
+    code = search_catalog(
+        out_dir, words, from_time=from_time, to_time=to_time, stream=stream, limit=limit,
+        json_path=json_path,
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -281,6 +306,29 @@ def evaluate_tracking(
     code = evaluate(
         folder, names=names, there_and_back=there_and_back, work_height_px=work_height,
         json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@evaluate_app.command("rules")
+def evaluate_rules(
+    films: Annotated[int, typer.Option(min=1, help="How many films.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 7000,
+    seconds: Annotated[float, typer.Option(min=2.0, help="Length of each.")] = 10.0,
+    height_px: Annotated[int, typer.Option(min=120, help="Of the pictures.")] = 360,
+    tracker: Annotated[bool, typer.Option(help="Also with the tracks of the tracker.")] = True,
+    json_path: JsonFile = None,
+) -> None:
+    """Lines crossed, zones entered, left and dwelt in: events of rules against the exact truth.
+
+    With the true masks as tracks, and with those of the tracker; rules on masks beside rules on
+    the bottoms of boxes (`supervision`, when it is installed).
+    """
+    from streamer.commands.evaluate_rules import evaluate_rules as evaluate
+
+    code = evaluate(
+        films=films, seed=seed, seconds=seconds, height_px=height_px // 2 * 2, tracker=tracker,
+        json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 

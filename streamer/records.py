@@ -229,8 +229,9 @@ class Event:
     """Something that happened at a time: a cut, a track's start or end, a broken input.
 
     Kinds emitted by the product itself: `cut`, `track_start`, `track_end` (data: start_ns,
-    end_ns, frames), `stream_end` (data: frames), `input_error` (data: reason), `caption_error`
-    (data: reason).
+    end_ns, frames), `stream_end` (data: frames), `input_error` and `caption_error` (data: reason),
+    and those of `operators.rules` (data: rule; other_track_id for two tracks). What became known
+    later than it happened says when in data as `known_ns`, and is ordered by that.
     """
 
     stream_id: str
@@ -245,11 +246,14 @@ class Event:
 
     @property
     def id(self) -> str:
-        return record_id("event", self.stream_id, self.time_ns, self.kind, self.track_id)
+        # two rules may find the same of a track at once, or one rule two pairs
+        told_apart = [self.data[k] for k in ("rule", "other_track_id") if k in self.data]
+        parts = (self.stream_id, self.time_ns, self.kind, self.track_id, *told_apart)
+        return record_id("event", *parts)
 
     @property
     def order_ns(self) -> int:
-        return self.time_ns
+        return int(self.data.get("known_ns", self.time_ns))
 
     def to_json(self) -> dict[str, Any]:
         """The published form; see `streamer schema`."""

@@ -41,7 +41,7 @@ class Document:
         return self.name
 
 
-def parse_yaml(text: str, name: str) -> Document:
+def parse_yaml(text: str, name: str, wanted: str = "source, steps and sinks") -> Document:
     """Parse a file that holds one mapping.
 
     Raises:
@@ -60,7 +60,7 @@ def parse_yaml(text: str, name: str) -> Document:
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply, or an anchor holds itself") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{name}: a mapping with source, steps and sinks is wanted")
+        raise ConfigError(f"{name}: a mapping with {wanted} is wanted")
     return Document(name=name, data=data, lines=lines)
 
 

@@ -118,6 +118,24 @@ class Film:
             rng, self.shots[second], index, (index - second * self.cut_index) / self.fps
         )
 
+    def whole(self, index: int) -> dict[int, BoolMask]:
+        """What would be seen of every object in a frame if nothing covered it, by its id; objects
+        outside the picture are left out."""
+        second = int(index >= self.cut_index)
+        time_s = (index - second * self.cut_index) / self.fps
+        shot = self.shots[second]
+        pan_x, pan_y = _camera(np.random.default_rng([self.seed, 78, index]), shot, time_s)
+        hw = (self.height_px, self.width_px)
+        nowhere, part = np.zeros((*hw, 3), np.float32), np.zeros(hw, np.uint8)
+        seen = {}
+        for actor in shot.actors:
+            x, y, tilt = actor.at(time_s)
+            owner = np.full(hw, -1, np.int16)
+            paste(nowhere, owner, part, actor.sprite, 1, x - pan_x, y - pan_y, tilt)
+            if (owner == 1).any():
+                seen[actor.object_id] = owner == 1
+        return seen
+
     @cached_property
     def shots(self) -> tuple[_Shot, _Shot]:
         """Before and after the cut."""
@@ -189,8 +207,7 @@ class Film:
         self, rng: np.random.Generator, shot: _Shot, index: int, time_s: float
     ) -> FilmFrame:
         height, width = self.height_px, self.width_px
-        pan_x = shot.pan_px * np.sin(0.45 * time_s) + rng.normal(0, shot.shake_px)
-        pan_y = 0.3 * shot.pan_px * np.sin(0.6 * time_s) + rng.normal(0, shot.shake_px)
+        pan_x, pan_y = _camera(rng, shot, time_s)
         window = np.array([[1, 0, -_MARGIN_PX - pan_x], [0, 1, -_MARGIN_PX - pan_y]])
         image = cv2.warpAffine(shot.backdrop, window, (width, height), flags=cv2.INTER_LINEAR)
         image = image.astype(np.float32)
@@ -214,6 +231,13 @@ class Film:
             masks=masks,
             outlines_px={key: outlines[key] for key in masks},
         )
+
+
+def _camera(rng: np.random.Generator, shot: _Shot, time_s: float) -> tuple[float, float]:
+    """How far the camera has panned and shaken to the right and down, in px."""
+    pan_x = shot.pan_px * np.sin(0.45 * time_s) + rng.normal(0, shot.shake_px)
+    pan_y = 0.3 * shot.pan_px * np.sin(0.6 * time_s) + rng.normal(0, shot.shake_px)
+    return float(pan_x), float(pan_y)
 
 
 class Truth:

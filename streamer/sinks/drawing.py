@@ -37,7 +37,7 @@ def draw_regions(
     taken: list[BoxXYXY] = []
     for region in regions:
         text = f"#{region.track_id} {words.get(region.track_id, '')}".rstrip()
-        _label(picture, region.box_xyxy, text, track_colour(region.track_id), taken)
+        draw_label(picture, region.box_xyxy, text, track_colour(region.track_id), taken)
     return picture
 
 
@@ -52,10 +52,11 @@ def _outline(picture: NDArray[np.uint8], region: Region, colour: Colour, width: 
     cv2.drawContours(picture, contours, -1, colour, width, cv2.LINE_8)
 
 
-def _label(
+def draw_label(
     picture: NDArray[np.uint8], box: BoxXYXY, text: str, colour: Colour, taken: list[BoxXYXY]
 ) -> None:
-    """Above the box, else below, else the nearest free height; left out when there is none."""
+    """Write words beside a box, in place: above it, else below, else at the nearest free height;
+    left out when there is none. `taken` are the boxes of the labels so far, and gets this one."""
     height, width = picture.shape[:2]
     scale = max(0.4, height / 1200)
     thick = max(1, round(height / 600))

@@ -18,7 +18,7 @@ from streamer.interfaces import Source
 from streamer.records import Event, Frame, StreamInfo
 from streamer.sources.names import readable, stream_name
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+PICTURE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Images(Source):
@@ -139,9 +139,9 @@ def _listed(path: str) -> list[Path]:
         raise InputError(
             f"{path} may not be read ({error.strerror}); change its permissions"
         ) from None
-    files = [file for file in found if file.suffix.lower() in _ENDINGS and file.is_file()]
+    files = [file for file in found if file.suffix.lower() in PICTURE_ENDINGS and file.is_file()]
     if not files:
-        endings = " ".join(sorted(_ENDINGS))
+        endings = " ".join(sorted(PICTURE_ENDINGS))
         raise InputError(f"{path} has no pictures ({endings}); give a folder or pattern with some")
     return sorted(
         files, key=lambda p: ([int(t) if t.isdecimal() else t for t in _parts(p.name)], p)

@@ -22,7 +22,7 @@ def label_boxes(regions: list[Region], words: str, hw: tuple[int, int] = HW) -> 
     picture = np.full((*hw, 3), 128, np.uint8)
     for one in regions:
         text = f"#{one.track_id} {words}"
-        drawing._label(picture, one.box_xyxy, text, (255, 0, 0), taken)
+        drawing.draw_label(picture, one.box_xyxy, text, (255, 0, 0), taken)
     return taken
 
 
@@ -78,7 +78,7 @@ def test_long_words_are_shortened() -> None:
 def test_labels_are_light_on_dark_and_large_enough(ground: int) -> None:
     picture = np.full((720, 1280, 3), ground, np.uint8)
     taken: list[BoxXYXY] = []
-    drawing._label(picture, (400, 300, 500, 400), "#3 a small red car", (0, 255, 0), taken)
+    drawing.draw_label(picture, (400, 300, 500, 400), "#3 a small red car", (0, 255, 0), taken)
     ((x0, y0, x1, y1),) = taken
     assert y1 - y0 >= 20
     label = picture[y0:y1, x0 + 8 : x1]

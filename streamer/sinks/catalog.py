@@ -1,0 +1,129 @@
+"""Everything of a run into a SQLite catalog that can be searched while the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamer.catalog_writer import Best, CatalogWriter, TrackRow
+from streamer.interfaces import Sink
+from streamer.records import Caption, Event, Frame, Region, StreamInfo, TrackedFrame
+
+_JPEG_SIDE_PX = 160
+
+
+class Catalog(Sink[TrackedFrame | Caption | Event]):
+    """Streams, tracks with their masks and best views, captions with full-text search, events.
+
+    Several runs may share the file, also at once; a stream that is run again replaces its rows.
+
+    Args:
+        path: the file to write; folders above it are made.
+        masks: keep the mask of every track in every frame; without, only that of the best view.
+        pictures: keep a small picture (JPEG) of every track's best view.
+    """
+
+    def __init__(self, path: str, masks: bool = True, pictures: bool = True) -> None:
+        self.path = Path(path)
+        self.masks = masks
+        self.pictures = pictures
+        self._writer: CatalogWriter | None = None
+        self._rows: dict[tuple[str, int], TrackRow] = {}
+        self._quality: dict[tuple[str, int], float] = {}
+        self._changed: set[tuple[str, int]] = set()
+        self._last_ns: dict[str, int] = {}
+
+    def open(self, streams: Sequence[StreamInfo]) -> None:
+        self._writer = CatalogWriter(self.path, streams)
+
+    def write(self, record: TrackedFrame | Caption | Event) -> None:
+        writer = self._opened()
+        if isinstance(record, Caption):
+            writer.caption(record)
+        elif isinstance(record, Event):
+            writer.event(record)
+            if record.kind == "track_end" and record.track_id is not None:
+                self._forget((record.stream_id, record.track_id))
+        else:
+            self._take(writer, record)
+        if writer.due:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._writer is None:
+            return
+        for key in sorted(self._changed):
+            self._writer.track(self._rows[key])
+        self._changed.clear()
+        self._writer.commit()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self.flush()
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _opened(self) -> CatalogWriter:
+        if self._writer is None:
+            raise RuntimeError("open() comes before write()")
+        return self._writer
+
+    def _take(self, writer: CatalogWriter, record: TrackedFrame) -> None:
+        frame = record.frame
+        if frame.time_ns <= self._last_ns.get(frame.stream_id, -1):
+            return  # written before
+        self._last_ns[frame.stream_id] = frame.time_ns
+        for region in record.regions:
+            key = (frame.stream_id, region.track_id)
+            if self.masks:
+                writer.mask(frame.stream_id, frame.time_ns, frame.index, region)
+            quality = _quality(frame, region)
+            row = self._rows.get(key)
+            if row is None:
+                best = self._best(frame, region)
+                self._rows[key] = TrackRow(
+                    stream_id=frame.stream_id, track_id=region.track_id, first_ns=frame.time_ns,
+                    last_ns=frame.time_ns, frames=1, best=best,
+                )  # fmt: skip
+                self._quality[key] = quality
+            else:
+                row.last_ns, row.frames = frame.time_ns, row.frames + 1
+                if quality > 1.2 * self._quality[key]:  # a little better is not worth a picture
+                    row.best = self._best(frame, region)
+                    self._quality[key] = quality
+            self._changed.add(key)
+
+    def _best(self, frame: Frame, region: Region) -> Best:
+        jpeg = _jpeg(frame, region) if self.pictures else None
+        return Best(frame_index=frame.index, time_ns=frame.time_ns, region=region, jpeg=jpeg)
+
+    def _forget(self, key: tuple[str, int]) -> None:
+        """A track that has ended does not come back: its row is written, and memory stays small."""
+        row = self._rows.pop(key, None)
+        self._quality.pop(key, None)
+        self._changed.discard(key)
+        if row is not None:
+            self._opened().track(row)
+
+
+def _quality(frame: Frame, region: Region) -> float:
+    """Pixels of the mask, fewer where the picture may cut it off."""
+    height, width = frame.hw
+    x0, y0, x1, y1 = region.box_xyxy
+    cut_off = x0 <= 2 or y0 <= 2 or x1 >= width - 2 or y1 >= height - 2
+    return region.mask.area_px * (0.5 + 0.5 * region.score) * (0.3 if cut_off else 1.0)
+
+
+def _jpeg(frame: Frame, region: Region) -> bytes:
+    """The region with a little of what is around it, at most 160 px on a side."""
+    x0, y0, x1, y1 = region.box_xyxy
+    pad = max(4, (max(x1 - x0, y1 - y0)) // 10)
+    crop = frame.image[max(0, y0 - pad) : y1 + pad, max(0, x0 - pad) : x1 + pad]
+    scale = min(1.0, _JPEG_SIDE_PX / max(crop.shape[:2]))
+    size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
+    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return bytes(np.asarray(data).tobytes())

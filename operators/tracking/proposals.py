@@ -18,6 +18,7 @@ U8 = NDArray[np.uint8]
 _LEVELS = (14, 20, 28, 40, 56)
 _LARGEST_SHARE = 0.3
 _WEAKEST = 14
+_GROUPED_AT = 28
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +51,24 @@ def edge_strength(image_rgb: U8) -> U8:
     return np.asarray(gradient.max(axis=2), np.uint8)
 
 
-def island_candidates(image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:
-    """Regions closed off by edges, the most certain first, without doubles."""
+def island_candidates(
+    image_rgb: U8,
+    edges: U8,
+    least_area_px: int,
+    *,
+    at_rim_share: float = 0.04,
+    longest_share: float = 0.9,
+) -> list[Candidate]:
+    """Regions closed off by edges, the most certain first, without doubles.
+
+    Args:
+        at_rim_share: what touches the picture's rim and is larger than this share of the picture
+            is background.
+        longest_share: what is wider than this share of the picture is background.
+    """
     found: list[tuple[int, Candidate]] = []
     for level in _LEVELS:
-        for inside in _islands(edges, level, least_area_px):
+        for inside in _islands(edges, level, least_area_px, at_rim_share, longest_share):
             candidate = make_candidate(inside, edges)
             if candidate is None:
                 continue
@@ -73,6 +87,29 @@ def island_candidates(image_rgb: U8, edges: U8, least_area_px: int) -> list[Cand
         if all(not _nested(candidate, other) for other in kept):
             kept.append(candidate)
     return [snapped(candidate, image_rgb, edges) for candidate in kept]
+
+
+def grouped(candidates: Sequence[Candidate], edges: U8, at_rim_share: float) -> list[Candidate]:
+    """Candidates that one closed outline holds together, and that fill most of it, made one: what
+    a thin stick or a seam parts is one thing."""
+    closed = closed_off(edges, _GROUPED_AT, at_rim_share)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+    members: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        x0, y0, x1, y1 = candidate.box
+        inside = candidate.inside[y0:y1, x0:x1] > 0
+        label = int(np.bincount(labels[y0:y1, x0:x1][inside]).argmax())
+        members.setdefault(label, []).append(candidate)
+    result: list[Candidate] = []
+    for label, parts in members.items():
+        area = sum(part.area_px for part in parts)
+        if label == 0 or len(parts) == 1 or stats[label, cv2.CC_STAT_AREA] > 1.8 * area:
+            result += parts
+            continue
+        both = np.bitwise_or.reduce([part.inside for part in parts])
+        made = make_candidate(np.asarray(both, np.uint8), edges)
+        result += [made] if made is not None else parts
+    return result
 
 
 def moving_candidates(
@@ -154,25 +191,31 @@ def snapped(candidate: Candidate, image_rgb: U8, edges: U8) -> Candidate:
     return made if made is not None and made.area_px > 0.5 * candidate.area_px else candidate
 
 
-def _islands(edges: U8, level: int, least_area_px: int) -> list[U8]:
-    _height, _width = edges.shape
+def closed_off(edges: U8, level: int, at_rim_share: float = 0.04) -> U8:
+    """HxW, 1 where edges of a strength close pixels off from the background, the edges included."""
     smooth = (edges < level).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contact = np.bincount(rim, minlength=count)
     areas = stats[:, cv2.CC_STAT_AREA]
     # an object that leaves the picture touches the border too, but on a short stretch
-    ground = (contact > 0.08 * len(rim)) | ((contact > 0) & (areas > 0.04 * edges.size))
+    ground = (contact > 0.08 * len(rim)) | ((contact > 0) & (areas > at_rim_share * edges.size))
     ground |= areas > 0.15 * edges.size
     ground[0] = False
-    closed = (~ground[labels]).astype(np.uint8)
+    return np.asarray(~ground[labels], np.uint8)
+
+
+def _islands(
+    edges: U8, level: int, least_area_px: int, at_rim_share: float, longest_share: float
+) -> list[U8]:
+    closed = closed_off(edges, level, at_rim_share)
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     # edges are as wide as the filter that found them
     closed = cv2.erode(closed, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    return _components(closed, least_area_px)
+    return _components(closed, least_area_px, longest_share)
 
 
-def _components(mask: U8, least_area_px: int) -> list[U8]:
+def _components(mask: U8, least_area_px: int, longest_share: float = 0.9) -> list[U8]:
     """Connected regions of a usable size and shape."""
     height, width = mask.shape
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
@@ -181,7 +224,7 @@ def _components(mask: U8, least_area_px: int) -> list[U8]:
         x, y, w, h, area = stats[i]
         if not least_area_px <= area <= _LARGEST_SHARE * mask.size:
             continue
-        if min(w, h) < 6 or w > 0.9 * width or h > 0.95 * height:
+        if min(w, h) < 6 or w > longest_share * width or h > 0.95 * height:
             continue
         if area < 0.12 * w * h:
             continue

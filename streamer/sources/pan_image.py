@@ -20,6 +20,9 @@ _SKETCH_PX = 8192
 class PanImage(Source):
     """Windows of a picture in the order of a walk, with their media times.
 
+    After a window comes an event `passed` when the walk leaves places for good: data has `cell_px`
+    and `cells`, squares of the canvas (column, row) that no later window shows.
+
     A window that cannot be read is left out and named in an `input_error` event at its time.
 
     Args:
@@ -107,6 +110,7 @@ class PanImage(Source):
     def read(self) -> Iterator[Frame | Event]:
         if self.canvas is None or self.walk is None:
             raise RuntimeError("open() comes before read()")
+        side, passed = last_seen(self.walk)
         for stop in self.walk.stops[self.first_index :]:
             try:
                 image = self.canvas.window(*stop.box_xywh, stop.frame_hw)
@@ -117,17 +121,43 @@ class PanImage(Source):
                     kind="input_error",
                     data={"reason": f"{error} (window {stop.index})", "frames_lost": 1},
                 )
-                continue
-            yield Frame(
-                stream_id=self.stream_id,
-                index=stop.index,
-                time_ns=stop.time_ns,
-                image=image,
-                viewport=stop.viewport(self.canvas.hw),
-            )
+            else:
+                yield Frame(
+                    stream_id=self.stream_id,
+                    index=stop.index,
+                    time_ns=stop.time_ns,
+                    image=image,
+                    viewport=stop.viewport(self.canvas.hw),
+                )
+            if stop.index in passed:
+                yield Event(
+                    stream_id=self.stream_id,
+                    time_ns=stop.time_ns,
+                    kind="passed",
+                    data={"window": stop.index, "cell_px": side, "cells": passed[stop.index]},
+                )
 
     def close(self) -> None:
         self.canvas = None
+
+
+def last_seen(walk: Walk) -> tuple[int, dict[int, list[list[int]]]]:
+    """The side of square cells of the canvas, and which of them (column, row) each stop shows for
+    the last time. A cell that is shown in part counts as shown."""
+    height, width = walk.canvas_hw
+    least = min(min(stop.box_xywh[2:]) for stop in walk.stops)
+    side = max(32, least // 8)
+    last = np.full((-(-height // side), -(-width // side)), -1, np.int32)
+    for stop in walk.stops:
+        x, y, w, h = stop.box_xywh
+        last[y // side : (y + h - 1) // side + 1, x // side : (x + w - 1) // side + 1] = stop.index
+    order = np.argsort(last, axis=None, kind="stable")
+    found: dict[int, list[list[int]]] = {}
+    for flat in order:
+        row, column = divmod(int(flat), last.shape[1])
+        found.setdefault(int(last[row, column]), []).append([column, row])
+    found.pop(-1, None)
+    return side, found
 
 
 def busyness(canvas: Canvas, stops: tuple[Stop, ...]) -> list[float]:

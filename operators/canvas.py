@@ -223,7 +223,8 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
             shown = [_shown(region, stream.ids[region.number], frame) for region in seen]
             kept = [(s, r) for s, r in zip(shown, seen, strict=True) if s is not None]
             if kept:
-                why: tuple[Why, ...] = ("new",) * len(kept)
+                new: Why = "new"
+                why = tuple(new for _ in kept)
                 requests.append(
                     CaptionRequest(
                         frame=frame,

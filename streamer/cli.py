@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from streamer import __version__
 from streamer.commands.running import STOPPED, USER_ERROR, err, out
-from streamer.errors import StreamerError
+from streamer.errors import ConfigError, StreamerError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,6 +86,44 @@ def caption(
             overrides=overrides or [],
             json_path=json_path,
             quiet=quiet,
+        )
+    )
+
+
+@app.command()
+def scroll(
+    picture: Annotated[
+        Path, typer.Argument(help="A picture, a .dzi file or a IIIF folder.", show_default=False)
+    ],
+    out_dir: OutDir = Path("out"),
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only draw the walk into plan.png; run nothing.")
+    ] = False,
+    config: Config = "scroll",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Walk along a picture of any size: a film, a script, IIIF annotations and a page to zoom.
+
+    Stopped in the middle (Ctrl-C), the same command goes on where it was. Examples:
+    `streamer scroll painting.tif -o out`, `streamer scroll painting.tif --plan`,
+    `streamer scroll map.tif --set source.walk=rows --set source.zooms=[0.5,1.0]`.
+
+    Exit code 0: done; 2: an input or setting is wrong; 3: parts could not be read, the rest is
+    done; 130: stopped.
+    """
+    _needs_scroll()
+    from streamer.commands.scroll import plan_scroll, scroll_picture
+
+    settings = overrides or []
+    if plan:
+        raise typer.Exit(
+            plan_scroll(picture, out_dir, config=config, overrides=settings, quiet=quiet)
+        )
+    raise typer.Exit(
+        scroll_picture(
+            picture, out_dir, config=config, overrides=settings, json_path=json_path, quiet=quiet
         )
     )
 
@@ -243,6 +282,11 @@ def bench_pipeline(
     from streamer.commands.bench import bench_pipeline as bench
 
     raise typer.Exit(bench(file, rounds=rounds, config=config, json_path=json_path))
+
+
+def _needs_scroll() -> None:
+    if importlib.util.find_spec("pyvips") is None:
+        raise ConfigError("large pictures need pyvips; pip install 'osprey-streamer[scroll]'")
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from streamer.interfaces import Source
 from streamer.records import Event, Frame, StreamInfo
 from streamer.sources.canvas import Canvas
 from streamer.sources.paths import KINDS, Stop, Walk, plan_walk, with_pauses
+from streamer.sources.walk_record import walk_event
 
 _SKETCH_PX = 8192
 
@@ -20,7 +21,7 @@ _SKETCH_PX = 8192
 class PanImage(Source):
     """Windows of a picture in the order of a walk, with their media times.
 
-    After a window comes an event `passed` when the walk leaves places for good: data has `cell_px`
+    The first record is an event `walk`, the whole way with its times. After a window comes an event `passed` when the walk leaves places for good: data has `cell_px`
     and `cells`, squares of the canvas (column, row) that no later window shows.
 
     A window that cannot be read is left out and named in an `input_error` event at its time.
@@ -110,6 +111,8 @@ class PanImage(Source):
     def read(self) -> Iterator[Frame | Event]:
         if self.canvas is None or self.walk is None:
             raise RuntimeError("open() comes before read()")
+        if not self.first_index:
+            yield walk_event(self.stream_id, self.walk)
         side, passed = last_seen(self.walk)
         for stop in self.walk.stops[self.first_index :]:
             try:

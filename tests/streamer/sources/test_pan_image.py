@@ -16,6 +16,7 @@ import itertools
 
 from streamer.sources.pan_image import PanImage
 from streamer.sources.paths import KINDS, Walk, plan_walk, with_pauses
+from streamer.sources.walk_record import walk_of_event
 
 LONG_HW = (400, 6000)
 
@@ -118,10 +119,10 @@ def save(path: Path, size: tuple[int, int]) -> str:
 
 def test_frames_show_their_viewport(tmp_path: Path) -> None:
     path = save(tmp_path / "scroll.png", (3000, 100))
-    frames = check_source(lambda: PanImage(path, window_width=320, window_height=180))
-    assert all(isinstance(frame, Frame) for frame in frames)
+    records = check_source(lambda: PanImage(path, window_width=320, window_height=180))
+    frames = [record for record in records if isinstance(record, Frame)]
+    assert {r.kind for r in records if isinstance(r, Event)} == {"walk", "passed"}
     for frame in frames:
-        assert isinstance(frame, Frame)
         assert frame.image.shape == (100, 178, 3)
         assert int(frame.image[0, 0, 0]) == frame.viewport.x_px % 250
         assert (frame.viewport.canvas_height_px, frame.viewport.canvas_width_px) == (100, 3000)
@@ -135,9 +136,9 @@ def test_frames_show_their_viewport(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(60, 40), (700, 1), (1, 700), (1, 1)])
 def test_pictures_smaller_than_the_window(tmp_path: Path, size: tuple[int, int]) -> None:
     path = save(tmp_path / "small.png", size)
-    frames = check_source(lambda: PanImage(path))
-    assert frames
-    assert all(isinstance(frame, Frame) for frame in frames)
+    records = check_source(lambda: PanImage(path))
+    assert any(isinstance(record, Frame) for record in records)
+    assert not any(isinstance(r, Event) and r.kind == "input_error" for r in records)
 
 
 def test_damage_in_the_middle_loses_one_window(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -154,10 +155,35 @@ def test_damage_in_the_middle_loses_one_window(tmp_path: Path, monkeypatch) -> N
 
     monkeypatch.setattr(source.canvas, "window", window)
     records = list(source.read())
-    (event,) = [r for r in records if isinstance(r, Event)]
-    assert event.kind == "input_error"
+    (event,) = [r for r in records if isinstance(r, Event) and r.kind == "input_error"]
     assert "window 3" in event.data["reason"]
-    assert len(records) == len(source.walk.stops)  # type: ignore[union-attr]
+    frames = [r for r in records if isinstance(r, Frame)]
+    assert len(frames) == len(source.walk.stops) - 1  # type: ignore[union-attr]
+
+
+def test_cells_are_passed_when_no_later_window_shows_them(tmp_path: Path) -> None:
+    path = save(tmp_path / "scroll.png", (1500, 400))
+    source = PanImage(path, window_width=320, window_height=180, walk="rows", zooms=[1.0, 2.0])
+    source.open()
+    records = list(source.read())
+    walk = walk_of_event(records[0])  # type: ignore[arg-type]
+    assert walk == source.walk
+    passed: set[tuple[int, int]] = set()
+    for n, record in enumerate(records):
+        if isinstance(record, Event) and record.kind == "passed":
+            side = record.data["cell_px"]
+            for i, j in record.data["cells"]:
+                assert (i, j) not in passed
+                passed.add((i, j))
+                for later in records[n:]:
+                    if isinstance(later, Frame):
+                        view = later.viewport
+                        x, y = i * side, j * side
+                        assert (
+                            x + side <= view.x_px or x >= view.x_px + view.width_px
+                            or y + side <= view.y_px or y >= view.y_px + view.height_px
+                        )  # fmt: skip
+    assert len(passed) == -(-1500 // side) * -(-400 // side)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ _SKETCH_PX = 8192
 class PanImage(Source):
     """Windows of a picture in the order of a walk, with their media times.
 
-    The first record is an event `walk`, the whole way with its times. After a window comes an event `passed` when the walk leaves places for good: data has `cell_px`
-    and `cells`, squares of the canvas (column, row) that no later window shows.
+    The first record is an event `walk`: the whole way with its times. After a window comes an event
+    `passed` when the walk leaves places for good: data has `cell_px` and `cells`, squares of the
+    canvas (column, row) that no later window shows.
 
     A window that cannot be read is left out and named in an `input_error` event at its time.
 

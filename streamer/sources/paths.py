@@ -198,7 +198,7 @@ def with_pauses(walk: Walk, busy: Sequence[float], pause_s: float) -> Walk:
     """
     if not pause_s or len(walk.stops) < 3:
         return walk
-    limit = 1.25 * float(np.median(busy))
+    limit = 1.12 * float(np.median(busy))
     stops = list(walk.stops)
     lengths = _path_lengths(stops)
     rested = -math.inf

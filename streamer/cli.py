@@ -271,6 +271,50 @@ def evaluate_words(
     raise typer.Exit(code)
 
 
+@evaluate_app.command("scroll")
+def evaluate_scroll(
+    width: Annotated[int, typer.Option(min=64, help="Of the scroll, in pixels.")] = 60_000,
+    height: Annotated[int, typer.Option(min=64, help="Of the scroll, in pixels.")] = 2000,
+    objects: Annotated[int, typer.Option(min=1, help="How many objects lie on it.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the scroll.")] = 11,
+    config: Config = "scroll",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """A synthetic scroll: what the walk found, doubled, split and cut, and words against the truth.
+
+    Example: `streamer evaluate scroll --width 12000 --objects 100 --json scroll.json`.
+    """
+    _needs_scroll()
+    from streamer.commands.evaluate_scroll import evaluate_scroll as evaluate
+
+    code = evaluate(
+        width=width, height=height, objects=objects, seed=seed, config=config,
+        overrides=overrides or [], json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@bench_app.command("scroll")
+def bench_scroll(
+    file: Annotated[Path | None, typer.Argument(help="A picture; written when absent.")] = None,
+    width: Annotated[int, typer.Option(min=1024, help="Of the picture written.")] = 200_000,
+    height: Annotated[int, typer.Option(min=1024, help="Of the picture written.")] = 5000,
+    windows: Annotated[int, typer.Option(min=1, help="Windows a round.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each kind.")] = 5,
+    json_path: JsonFile = None,
+) -> None:
+    """Windows a second from a large picture, against a plain pyvips loop."""
+    _needs_scroll()
+    from streamer.commands.bench_scroll import bench_scroll as bench
+
+    code = bench(
+        file, width=width, height=height, windows=windows, rounds=rounds, json_path=json_path
+    )
+    raise typer.Exit(code)
+
+
 @bench_app.command("pipeline")
 def bench_pipeline(
     file: Annotated[Path | None, typer.Argument(help="A film; rendered when absent.")] = None,

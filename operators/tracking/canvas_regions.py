@@ -171,7 +171,9 @@ class CanvasRegions:
         for _, region in matches:
             if region is not first and not (region.whole and first.whole) and not region.decided:
                 self._absorb(first, region)
-        return first if not first.whole else matches[0][1]
+        if not first.whole:
+            return first
+        return next(region for _, region in matches if region.number in self.regions)
 
     def _note_parts(self, region: CanvasRegion, sighting: Sighting) -> None:
         """What a sighting of a region covers beside it belongs to it: handle and cup, seen apart

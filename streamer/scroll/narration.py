@@ -6,6 +6,7 @@ names the regions it is made of.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,11 +64,11 @@ def narrate(
         # what covers most comes first into the script, but is told in the order of reading
         room = (end_ns - now_ns) / NS_PER_S * words_per_minute / 60
         chosen = _fitting(groups, mine, room - len(lead.split()))
-        for group in groups:
-            if group not in chosen:
+        for i, group in enumerate(groups):
+            if i not in chosen:
                 left_out += [f.region_id for f in group]
                 continue
-            text = _told(group, mine)
+            text = chosen[i]
             text = lead + text if not sentences else text[0].upper() + text[1:]
             length_ns = round(len(text.split()) / words_per_minute * 60 * NS_PER_S)
             sentences.append(
@@ -161,11 +162,13 @@ def _stretches(walk: Walk) -> list[tuple[int, int, tuple[int, int, int, int]]]:
     if kept[-1] is not first[-1]:
         kept.append(first[-1])
     last = first[-1]
-    ends = [*(stop.time_ns for stop in kept[1:]), last.time_ns + last.pause_ns]
+    # a scene is told from half way to it until half way to the next
+    turns = [(a.time_ns + b.time_ns) // 2 for a, b in itertools.pairwise(kept)]
+    edges = [0, *turns, last.time_ns + last.pause_ns]
     found = []
-    for stop, end_ns in zip(kept, ends, strict=True):
+    for stop, start_ns, end_ns in zip(kept, edges[:-1], edges[1:], strict=True):
         x, y, width, height = stop.box_xywh
-        found.append((stop.time_ns, end_ns, (x, y, x + width, y + height)))
+        found.append((start_ns, end_ns, (x, y, x + width, y + height)))
     return found
 
 
@@ -211,24 +214,30 @@ def _groups(mine: Sequence[Finding], walk: Walk) -> list[list[Finding]]:
 
 def _fitting(
     groups: Sequence[list[Finding]], mine: Sequence[Finding], words: float
-) -> list[list[Finding]]:
-    chosen: list[list[Finding]] = []
-    for group in sorted(groups, key=lambda g: -max(f.shape.area_px * f.sure for f in g)):
-        cost = len(_told(group, mine).split())
-        if cost <= words:
-            chosen.append(group)
-            words -= cost
+) -> dict[int, str]:
+    """What is told of each group, by its place in `groups`: what covers most first, with a
+    neighbour where there is time for it."""
+    chosen: dict[int, str] = {}
+    order = sorted(
+        range(len(groups)), key=lambda i: -max(f.shape.area_px * f.sure for f in groups[i])
+    )
+    for i in order:
+        for text in _tellings(groups[i], mine):
+            if len(text.split()) <= words:
+                chosen[i] = text
+                words -= len(text.split())
+                break
     return chosen
 
 
-def _told(group: Sequence[Finding], mine: Sequence[Finding]) -> str:
+def _tellings(group: Sequence[Finding], mine: Sequence[Finding]) -> list[str]:
+    """Ways to tell of regions with the same words, the longest first."""
     text = group[0].text
     if len(group) > 1:
-        return f"{text}, {len(group)} times"
+        return [f"{text}, {len(group)} times"]
     by_id = {f.region_id: f for f in mine}
-    for relation, other in neighbours(group[0], mine, most=1):
-        return f"{text}, {relation} {by_id[other].text}"
-    return text
+    beside = neighbours(group[0], mine, most=1)
+    return [*(f"{text}, {relation} {by_id[i].text}" for relation, i in beside), text]
 
 
 def _relation(dx: float, dy: float) -> str:

@@ -48,8 +48,8 @@ def region(
         return [event]
     caption = Caption(
         stream_id="s", track_id=number, start_ns=0, end_ns=None, text=text,
-        detail=f"{text}, striped", asked_ns=number, frame_index=0, frame_time_ns=0, mask=mask, mean_logprob=-0.1, model="m",
-        weights_hash="h",
+        detail=f"{text}, striped", asked_ns=number, frame_index=0, frame_time_ns=0, mask=mask,
+        mean_logprob=-0.1, model="m", weights_hash="h",
     )  # fmt: skip
     return [event, caption]
 
@@ -138,7 +138,7 @@ def story() -> list[Finding]:
 
 
 def test_the_script_says_only_what_captions_say_in_the_order_of_reading() -> None:
-    walk = plan_walk(LONG, window_hw=(200, 800), overlap=0.5)
+    walk = plan_walk(LONG, window_hw=(200, 800), overlap=0.5, speed_px_s=50.0)
     scenes = narrate(story(), walk)
     sentences = [s for scene in scenes for s in scene.sentences]
     text = " ".join(s.text for s in sentences)
@@ -147,25 +147,9 @@ def test_the_script_says_only_what_captions_say_in_the_order_of_reading() -> Non
     assert "a red car, 3 times" in text
     assert [i for s in sentences for i in s.region_ids] == [1, 2, 5, 4, 3]
     known = set(" ".join(f.text for f in story()).split())
-    glue = {
-        "at",
-        "the",
-        "right",
-        "left",
-        "end",
-        "percent",
-        "of",
-        "way",
-        "from",
-        "to",
-        "above",
-        "below",
-        "times",
-        "in",
-        "picture",
-    }
+    glue = "at the right left end percent of way from to above below times in"
     for word in text.lower().replace(".", "").replace(":", "").replace(",", "").split():
-        assert word in known | glue or word.isdigit(), word
+        assert word in known or word in glue or word.isdigit(), word
 
 
 def test_the_script_is_paced() -> None:

@@ -63,7 +63,7 @@ def narrate(
         lead = f"{_place(box, walk).capitalize()}: "
         # what covers most comes first into the script, but is told in the order of reading
         room = (end_ns - now_ns) / NS_PER_S * words_per_minute / 60
-        chosen = _fitting(groups, mine, room - len(lead.split()))
+        chosen = _fitting(groups, room - len(lead.split()))
         for i, group in enumerate(groups):
             if i not in chosen:
                 left_out += [f.region_id for f in group]
@@ -212,9 +212,7 @@ def _groups(mine: Sequence[Finding], walk: Walk) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _fitting(
-    groups: Sequence[list[Finding]], mine: Sequence[Finding], words: float
-) -> dict[int, str]:
+def _fitting(groups: Sequence[list[Finding]], words: float) -> dict[int, str]:
     """What is told of each group, by its place in `groups`: what covers most first, with a
     neighbour where there is time for it."""
     chosen: dict[int, str] = {}
@@ -222,7 +220,9 @@ def _fitting(
         range(len(groups)), key=lambda i: -max(f.shape.area_px * f.sure for f in groups[i])
     )
     for i in order:
-        for text in _tellings(groups[i], mine):
+        # beside what was told before: a listener knows it already
+        before = [f for group in groups[:i] for f in group]
+        for text in _tellings(groups[i], before):
             if len(text.split()) <= words:
                 chosen[i] = text
                 words -= len(text.split())
@@ -230,13 +230,13 @@ def _fitting(
     return chosen
 
 
-def _tellings(group: Sequence[Finding], mine: Sequence[Finding]) -> list[str]:
+def _tellings(group: Sequence[Finding], before: Sequence[Finding]) -> list[str]:
     """Ways to tell of regions with the same words, the longest first."""
     text = group[0].text
     if len(group) > 1:
         return [f"{text}, {len(group)} times"]
-    by_id = {f.region_id: f for f in mine}
-    beside = neighbours(group[0], mine, most=1)
+    by_id = {f.region_id: f for f in before}
+    beside = neighbours(group[0], before, most=1)
     return [*(f"{text}, {relation} {by_id[i].text}" for relation, i in beside), text]
 
 

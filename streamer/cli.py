@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import sys
@@ -14,7 +15,7 @@ from streamer import __version__
 from streamer.commands.models_app import models_app
 from streamer.commands.rules import rules_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
-from streamer.errors import StreamerError
+from streamer.errors import ConfigError, StreamerError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -412,6 +413,93 @@ def _counts(text: str) -> list[int]:
             f"{text!r}: write numbers of 1 to 128, as 1,16,64", param_hint="--objects"
         )
     return counts
+
+
+@app.command()
+def scroll(
+    picture: Annotated[
+        Path, typer.Argument(help="A picture, a .dzi file or a IIIF folder.", show_default=False)
+    ],
+    out_dir: OutDir = Path("out"),
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only draw the walk into plan.png; run nothing.")
+    ] = False,
+    config: Config = "scroll",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Walk along a picture of any size: a film, a script, IIIF annotations and a page to zoom.
+
+    Stopped in the middle (Ctrl-C), the same command goes on where it was. Examples:
+    `streamer scroll painting.tif -o out`, `streamer scroll painting.tif --plan`,
+    `streamer scroll map.tif --set source.walk=rows --set source.zooms=[0.5,1.0]`.
+
+    Exit code 0: done; 2: an input or setting is wrong; 3: parts could not be read, the rest is
+    done; 130: stopped.
+    """
+    _needs_scroll()
+    from streamer.commands.scroll import plan_scroll, scroll_picture
+
+    settings = overrides or []
+    if plan:
+        raise typer.Exit(
+            plan_scroll(picture, out_dir, config=config, overrides=settings, quiet=quiet)
+        )
+    raise typer.Exit(
+        scroll_picture(
+            picture, out_dir, config=config, overrides=settings, json_path=json_path, quiet=quiet
+        )
+    )
+
+
+@evaluate_app.command("scroll")
+def evaluate_scroll(
+    width: Annotated[int, typer.Option(min=64, help="Of the scroll, in pixels.")] = 60_000,
+    height: Annotated[int, typer.Option(min=64, help="Of the scroll, in pixels.")] = 2000,
+    objects: Annotated[int, typer.Option(min=1, help="How many objects lie on it.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the scroll.")] = 11,
+    config: Config = "scroll",
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """A synthetic scroll: what the walk found, doubled, split and cut, and words against the truth.
+
+    Example: `streamer evaluate scroll --width 12000 --objects 100 --json scroll.json`.
+    """
+    _needs_scroll()
+    from streamer.commands.evaluate_scroll import evaluate_scroll as evaluate
+
+    code = evaluate(
+        width=width, height=height, objects=objects, seed=seed, config=config,
+        overrides=overrides or [], json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@bench_app.command("scroll")
+def bench_scroll(
+    file: Annotated[Path | None, typer.Argument(help="A picture; written when absent.")] = None,
+    width: Annotated[int, typer.Option(min=1024, help="Of the picture written.")] = 200_000,
+    height: Annotated[int, typer.Option(min=1024, help="Of the picture written.")] = 5000,
+    windows: Annotated[int, typer.Option(min=1, help="Windows a round.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each kind.")] = 5,
+    json_path: JsonFile = None,
+) -> None:
+    """Windows a second from a large picture, against a plain pyvips loop."""
+    _needs_scroll()
+    from streamer.commands.bench_scroll import bench_scroll as bench
+
+    code = bench(
+        file, width=width, height=height, windows=windows, rounds=rounds, json_path=json_path
+    )
+    raise typer.Exit(code)
+
+
+def _needs_scroll() -> None:
+    if importlib.util.find_spec("pyvips") is None:
+        raise ConfigError("large pictures need pyvips; pip install 'osprey-streamer[scroll]'")
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -269,4 +269,19 @@ class Event:
         }
 
 
+def caption_of_json(data: dict[str, Any]) -> Caption:
+    """The inverse of `Caption.to_json`."""
+    names = (
+        "stream_id", "track_id", "start_ns", "end_ns", "text", "detail", "why", "asked_ns",
+        "frame_index", "frame_time_ns", "mean_logprob", "model", "weights_hash",
+    )  # fmt: skip
+    return Caption(**{name: data[name] for name in names}, mask=Mask.from_json(data["mask"]))
+
+
+def event_of_json(data: dict[str, Any]) -> Event:
+    """The inverse of `Event.to_json`."""
+    names = ("stream_id", "time_ns", "kind", "track_id", "data")
+    return Event(**{name: data[name] for name in names})
+
+
 Record = Frame | TrackedFrame | CaptionRequest | Caption | Event

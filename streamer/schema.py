@@ -35,12 +35,13 @@ _BOX = {
 
 
 def json_schema() -> dict[str, Any]:
-    """Draft 2020-12 schema of one line: a caption, an event, or the regions of a frame."""
+    """Draft 2020-12 schema of one line: a caption, an event, the regions of a frame, or a
+    region of a large picture."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:osprey-streamer:records:{SCHEMA_VERSION}",
         "title": "streamer records",
-        "oneOf": [_caption(), _event(), _regions()],
+        "oneOf": [_caption(), _event(), _regions(), _canvas_region()],
     }
 
 
@@ -121,5 +122,46 @@ def _regions() -> dict[str, Any]:
             "frame_index": {"type": "integer", "minimum": 0},
             "time_ns": _TIME,
             "regions": {"type": "array", "items": region},
+        },
+    )
+
+
+def _canvas_region() -> dict[str, Any]:
+    absent = {"type": "null"}
+    neighbour = {
+        "type": "object",
+        "properties": {"relation": {"type": "string"}, "region_id": _TRACK},
+        "required": ["relation", "region_id"],
+        "additionalProperties": False,
+    }
+    evidence = {
+        "window_xyxy": {**_BOX, "description": "the window it was looked at in, canvas pixels"},
+        "caption_id": {"anyOf": [_ID, absent]},
+        "mean_logprob": {"anyOf": [{"type": "number", "maximum": 0}, absent]},
+        "model": {"type": ["string", "null"]},
+        "weights_hash": {"type": ["string", "null"]},
+    }
+    return _record(
+        "canvas_region",
+        "A region of a large picture, in canvas pixels, with its words and their evidence.",
+        {
+            "region_id": _TRACK,
+            "box_xyxy": _BOX,
+            "mask": {**_MASK, "description": "COCO run-length code of the box, at any scale"},
+            "text": {"type": "string", "description": "the short form, or empty"},
+            "detail": {"type": "string", "description": "the long form, or empty"},
+            "start_ns": {**_TIME, "description": "of the first window that showed it"},
+            "end_ns": {**_TIME, "description": "of the last window that showed it"},
+            "sure": {"type": "number", "minimum": 0, "maximum": 1},
+            "windows": {"type": "integer", "minimum": 0},
+            "joined": {"type": "boolean", "description": "no window shows it whole"},
+            "place": {"type": "string", "description": "in thirds of the picture"},
+            "neighbours": {"type": "array", "items": neighbour},
+            "evidence": {
+                "type": "object",
+                "properties": evidence,
+                "required": list(evidence),
+                "additionalProperties": False,
+            },
         },
     )

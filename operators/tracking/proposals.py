@@ -27,6 +27,7 @@ U8 = NDArray[np.uint8]
 _LEVELS = (14, 20, 28, 40, 56)
 _LARGEST_SHARE = 0.3
 _WEAKEST = 14
+_GROUPED_AT = 28
 
 
 def edge_strength(image_rgb: U8) -> U8:
@@ -36,11 +37,25 @@ def edge_strength(image_rgb: U8) -> U8:
     return np.asarray(gradient.max(axis=2), np.uint8)
 
 
-def island_candidates(image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:
-    """Regions closed off by edges, the most certain first, without doubles."""
+def island_candidates(
+    image_rgb: U8,
+    edges: U8,
+    least_area_px: int,
+    *,
+    at_rim_share: float = 0.04,
+    longest_share: float = 0.9,
+) -> list[Candidate]:
+    """Regions closed off by edges, the most certain first, without doubles.
+
+    Args:
+        at_rim_share: what touches the picture's rim and is larger than this share of the picture
+            is background.
+        longest_share: what is wider than this share of the picture is background.
+    """
     found: list[tuple[int, Candidate]] = []
     for level in _LEVELS:
-        fresh = _components(_islands(edges, level), edges, least_area_px)
+        closed = _islands(edges, level, at_rim_share)
+        fresh = _components(closed, edges, least_area_px, longest_share=longest_share)
         doubles = dict(_doubles(fresh, [candidate for _, candidate in found], 0.7))
         for i, j in doubles.items():
             # the outline at the higher level hugs the object closer
@@ -49,6 +64,31 @@ def island_candidates(image_rgb: U8, edges: U8, least_area_px: int) -> list[Cand
     ranked = sorted(found, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
     sure = [c for seen, c in ranked if seen >= 2 and c.strength >= _WEAKEST]
     return [snapped(candidate, image_rgb, edges) for candidate in outermost(sure)]
+
+
+def grouped(candidates: Sequence[Candidate], edges: U8, at_rim_share: float) -> list[Candidate]:
+    """Candidates that one closed outline holds together, and that fill most of it, made one: what
+    a thin stick or a seam parts is one thing."""
+    closed = closed_off(edges, _GROUPED_AT, at_rim_share)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+    members: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        x0, y0, x1, y1 = candidate.box
+        label = int(np.bincount(labels[y0:y1, x0:x1][candidate.inside > 0]).argmax())
+        members.setdefault(label, []).append(candidate)
+    result: list[Candidate] = []
+    for label, parts in members.items():
+        area = sum(part.area_px for part in parts)
+        if label == 0 or len(parts) == 1 or stats[label, cv2.CC_STAT_AREA] > 1.8 * area:
+            result += parts
+            continue
+        x, y, w, h = (int(v) for v in stats[label][:4])
+        both = np.zeros((h, w), np.uint8)
+        for part in parts:
+            paste(both, part, x, y)
+        made = make_candidate(both, edges, x, y)
+        result += [made] if made is not None else parts
+    return result
 
 
 def moving_candidates(
@@ -151,17 +191,22 @@ def _doubles(
     return list(pairs.items())
 
 
-def _islands(edges: U8, level: int) -> U8:
+def closed_off(edges: U8, level: int, at_rim_share: float) -> U8:
+    """HxW, 1 where edges of a strength close pixels off from the background, the edges included."""
     smooth = (edges < level).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contact = np.bincount(rim, minlength=count)
     areas = stats[:, cv2.CC_STAT_AREA]
     # an object that leaves the picture touches the border too, but on a short stretch
-    ground = (contact > 0.08 * len(rim)) | ((contact > 0) & (areas > 0.04 * edges.size))
+    ground = (contact > 0.08 * len(rim)) | ((contact > 0) & (areas > at_rim_share * edges.size))
     ground |= areas > 0.15 * edges.size
     ground[0] = False
-    closed = (~ground).astype(np.uint8)[labels]
+    return np.asarray((~ground).astype(np.uint8)[labels], np.uint8)
+
+
+def _islands(edges: U8, level: int, at_rim_share: float) -> U8:
+    closed = closed_off(edges, level, at_rim_share)
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     # edges are as wide as the filter that found them
     return np.asarray(
@@ -170,14 +215,19 @@ def _islands(edges: U8, level: int) -> U8:
 
 
 def _components(
-    mask: U8, edges: U8, least_area_px: int, left: int = 0, top: int = 0
+    mask: U8,
+    edges: U8,
+    least_area_px: int,
+    left: int = 0,
+    top: int = 0,
+    longest_share: float = 0.9,
 ) -> list[Candidate]:
     """Connected regions of a usable size and shape, of a mask that lies at (left, top)."""
     height, width = edges.shape
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     x, y, w, h, area = stats[1:].T
     usable = (area >= least_area_px) & (area <= _LARGEST_SHARE * edges.size)
-    usable &= (np.minimum(w, h) >= 6) & (w <= 0.9 * width) & (h <= 0.95 * height)
+    usable &= (np.minimum(w, h) >= 6) & (w <= longest_share * width) & (h <= 0.95 * height)
     usable &= area >= 0.12 * w * h
     kept = []
     for i in np.flatnonzero(usable):

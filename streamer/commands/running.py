@@ -42,7 +42,7 @@ def execute(pipeline: Pipeline, *, quiet: bool = False) -> RunReport:
         StreamerError: from a part of the pipeline.
     """
     tally = Tally()
-    with _interruptible() as stop, Progress(tally, err, quiet=quiet):
+    with interruptible() as stop, Progress(tally, err, quiet=quiet):
         return run_local(pipeline, tally=tally, stop=stop)
 
 
@@ -93,7 +93,7 @@ def write_json(path: Path | None, data: Any) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """The first Ctrl-C (or SIGTERM) sets the event, the second one breaks off at once."""
     stop = threading.Event()
 

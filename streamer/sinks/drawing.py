@@ -91,3 +91,28 @@ def _fitting(text: str, scale: float, thick: int, width_px: int) -> tuple[str, i
             return text, text_w, text_h, base
         full = full[: min(len(full) - 1, len(full) * width_px // text_w)]
         text = full.rstrip() + "..."
+
+
+def tag_size(text: str, height_px: int) -> tuple[int, int]:
+    """Width and height in pixels of a tag in a picture of a height."""
+    scale, thick = _tag_scale(height_px)
+    (text_w, text_h), base = cv2.getTextSize(text, _FONT, scale, thick)
+    pad = max(2, text_h // 4)
+    return text_w + 2 * pad + 2, text_h + base + 2 * pad
+
+
+def draw_tag(picture: NDArray[np.uint8], x_px: int, y_px: int, text: str, colour: Colour) -> None:
+    """Draw a label whose box, of `tag_size`, lies inside the picture at (x, y); in place."""
+    w, h = tag_size(text, picture.shape[0])
+    scale, thick = _tag_scale(picture.shape[0])
+    (_, text_h), _ = cv2.getTextSize(text, _FONT, scale, thick)
+    pad = max(2, text_h // 4)
+    window = picture[y_px : y_px + h, x_px : x_px + w]
+    window //= 4
+    cv2.rectangle(picture, (x_px, y_px), (x_px + max(2, pad // 2), y_px + h - 1), colour, -1)
+    at = (x_px + pad + 2, y_px + pad + text_h)
+    cv2.putText(picture, text, at, _FONT, scale, (255, 255, 255), thick, cv2.LINE_AA)
+
+
+def _tag_scale(height_px: int) -> tuple[float, int]:
+    return max(0.4, height_px / 1300), max(1, round(height_px / 700))

@@ -1,0 +1,329 @@
+"""Regions of a large picture, found while windows walk over it, and requests for their words."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from operators.tracking.canvas_regions import (
+    CanvasRegion,
+    CanvasRegions,
+    Sighting,
+    View,
+    cuts_of,
+)
+from operators.tracking.proposals import edge_strength, grouped, island_candidates
+from streamer.canvas_mask import CanvasMask
+from streamer.geometry import BoxXYXY, Viewport
+from streamer.interfaces import Operator, Resources
+from streamer.mask import Mask
+from streamer.records import CaptionRequest, Event, Frame, Region, Why
+from streamer.sources.canvas import Canvas
+
+_AT_RIM_SHARE = 0.15
+_OUTSIDE_PX = 16  # beyond the canvas there is nothing to be cut
+
+
+@dataclass(eq=False)
+class _Stream:
+    """What is known of a picture; `passed` are cells that no window will show again."""
+
+    regions: CanvasRegions = field(default_factory=CanvasRegions)
+    passed: set[tuple[int, int]] = field(default_factory=set)
+    cell_px: int = 1
+    waiting: dict[int, list[int]] = field(default_factory=dict)
+    ids: dict[int, int] = field(default_factory=dict)
+    last_index: int = 0
+    last_ns: int = 0
+    windows: int = 0
+    canvas_hw: tuple[int, int] = (1, 1)
+    window_hw: tuple[int, int] = (1, 1)
+
+
+class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
+    """Windows of a picture in, regions of the canvas out, each once and with one id.
+
+    The viewport says where a window lies, so masks are moved, never estimated. A region is decided
+    about when the walk has left its place for good (the source says so with `passed` events, else
+    at the end); then an event `region` gives its mask, and one request asks for words about all
+    regions that are seen best in the same window. Data of `region`: box_xyxy (canvas px), mask
+    (COCO run-length code of that box, at `scale` mask pixels per canvas pixel), window_xyxy (where
+    it was looked at), first_ns, last_ns, windows (that showed it), joined.
+
+    Args:
+        picture: the path of the picture that the windows come from; the windows with the best
+            views are read again.
+        cache: the source's cache folder.
+        min_area_share: smallest region, as a share of a window's area.
+        min_short_side_px: regions whose short side is smaller on the screen get no words.
+    """
+
+    resources = Resources(cpus=1)
+    keyed = True
+
+    def __init__(
+        self,
+        picture: str,
+        cache: str = "",
+        min_area_share: float = 0.0002,
+        min_short_side_px: int = 12,
+    ) -> None:
+        if not 0 < min_area_share < 1:
+            raise ValueError(f"min_area_share is {min_area_share}; wanted between 0 and 1")
+        if min_short_side_px < 1:
+            raise ValueError(f"min_short_side_px is {min_short_side_px}; wanted at least 1")
+        self.picture = picture
+        self.cache = cache
+        self.min_area_share = min_area_share
+        self.min_short_side_px = min_short_side_px
+        self._canvas: Canvas | None = None
+        self._streams: dict[str, _Stream] = {}
+
+    def setup(self) -> None:
+        """Open the picture.
+
+        Raises:
+            InputError: when it cannot be read.
+        """
+        self._canvas = Canvas(self.picture, self.cache)
+
+    def process(self, items: Sequence[Frame | Event]) -> list[CaptionRequest | Event]:
+        outputs: list[CaptionRequest | Event] = []
+        for item in items:
+            stream = self._streams.setdefault(item.stream_id, _Stream())
+            if isinstance(item, Frame):
+                self._see(stream, item)
+            elif item.kind == "passed":
+                cells = {(int(i), int(j)) for i, j in item.data["cells"]}
+                stream.cell_px = int(item.data["cell_px"])
+                stream.passed |= cells
+                outputs += self._settle(item.stream_id, stream, _touching(stream, cells))
+            else:
+                outputs.append(item)
+        return outputs
+
+    def flush(self, stream_id: str) -> list[CaptionRequest | Event]:
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return []
+        rest = [region for region in stream.regions.regions.values() if not region.decided]
+        outputs = self._settle(stream_id, stream, rest, end=True)
+        data = {"frames": stream.windows, "regions": len(stream.ids)}
+        done = Event(stream_id=stream_id, time_ns=stream.last_ns, kind="stream_end", data=data)
+        return [*outputs, done]
+
+    def snapshot(self, stream_id: str) -> bytes:
+        return pickle.dumps(self._streams[stream_id]) if stream_id in self._streams else b""
+
+    def restore(self, stream_id: str, state: bytes) -> None:
+        if state:
+            self._streams[stream_id] = pickle.loads(state)
+
+    def close(self) -> None:
+        self._canvas = None
+
+    def _see(self, stream: _Stream, frame: Frame) -> None:
+        stream.last_index, stream.last_ns = frame.index, frame.time_ns
+        stream.windows += 1
+        view = frame.viewport
+        stream.canvas_hw = view.canvas_height_px, view.canvas_width_px
+        stream.window_hw = (
+            max(stream.window_hw[0], frame.hw[0]), max(stream.window_hw[1], frame.hw[1])
+        )  # fmt: skip
+        stream.regions.see(self._sightings(frame), _open_box(view), frame.time_ns)
+
+    def _sightings(self, frame: Frame) -> list[Sighting]:
+        height, width = frame.hw
+        if min(height, width) < 16:
+            return []  # a picture of a few lines holds no region
+        edges = edge_strength(frame.image)
+        least_px = int(max(40, self.min_area_share * height * width))
+        found = island_candidates(
+            frame.image, edges, least_px, at_rim_share=_AT_RIM_SHARE, longest_share=1.0
+        )
+        found = grouped(found, edges, _AT_RIM_SHARE)
+        view = frame.viewport
+        sx, sy = view.width_px / width, view.height_px / height
+        sightings = []
+        for candidate in found:
+            x0, y0, x1, y1 = candidate.box
+            box = (
+                view.x_px + math.floor(x0 * sx), view.y_px + math.floor(y0 * sy),
+                view.x_px + math.ceil(x1 * sx), view.y_px + math.ceil(y1 * sy),
+            )  # fmt: skip
+            piece = CanvasMask(box, Mask.encode(candidate.inside))
+            margin = min(x0, y0, width - x1, height - y1) / min(height, width)
+            sightings.append(
+                Sighting(
+                    piece=piece,
+                    strength=candidate.strength,
+                    cuts=cuts_of(box, view, frame.hw),
+                    view=View(
+                        frame_index=frame.index,
+                        time_ns=frame.time_ns,
+                        viewport=view,
+                        frame_hw=frame.hw,
+                        # finer windows first, then those that show what lies around
+                        quality=1 / sx + 0.5 * min(0.2, max(0.0, margin)),
+                    ),
+                )
+            )
+        return sightings
+
+    def _settle(
+        self, stream_id: str, stream: _Stream, due: Sequence[CanvasRegion], end: bool = False
+    ) -> list[CaptionRequest | Event]:
+        outputs: list[CaptionRequest | Event] = []
+        store = stream.regions
+        # in the order of the walk, so that ids follow it
+        for region in sorted(due, key=lambda r: (r.first_ns, r.number)):
+            if not store.settle(region):
+                continue
+            if region.joined:
+                region.best = self._own_view(region, stream)
+            stream.ids[region.number] = len(stream.ids) + 1
+            outputs.append(_event(stream_id, stream, region))
+            x0, y0, x1, y1 = region.piece.box_xyxy
+            share = region.best.frame_hw[1] / region.best.viewport.width_px
+            if min(x1 - x0, y1 - y0) * share >= self.min_short_side_px:
+                stream.waiting.setdefault(region.best.frame_index, []).append(region.number)
+        wanted = {
+            r.best.frame_index for r in store.regions.values() if not (r.decided or r.dropped)
+        }
+        for index in [i for i in stream.waiting if end or i not in wanted]:
+            regions = [store.regions[number] for number in stream.waiting.pop(index)]
+            outputs += self._requests(stream_id, stream, regions)
+        return outputs
+
+    def _requests(
+        self, stream_id: str, stream: _Stream, regions: list[CanvasRegion]
+    ) -> list[CaptionRequest]:
+        """One request for every window; joined regions have windows of their own."""
+        if self._canvas is None:
+            raise RuntimeError("setup() has to run before process()")
+        by_view: dict[Viewport, list[CanvasRegion]] = {}
+        for region in regions:
+            by_view.setdefault(region.best.viewport, []).append(region)
+        requests = []
+        for view, seen in by_view.items():
+            best = seen[0].best
+            box = (view.x_px, view.y_px, view.width_px, view.height_px)
+            frame = Frame(
+                stream_id=stream_id,
+                index=best.frame_index,
+                time_ns=best.time_ns,
+                image=self._canvas.window(*box, best.frame_hw),
+                viewport=view,
+            )
+            shown = [_shown(region, stream.ids[region.number], frame) for region in seen]
+            kept = [(s, r) for s, r in zip(shown, seen, strict=True) if s is not None]
+            if kept:
+                new: Why = "new"
+                why = tuple(new for _ in kept)
+                requests.append(
+                    CaptionRequest(
+                        frame=frame,
+                        asked_ns=stream.last_ns,
+                        regions=tuple(s for s, _ in kept),
+                        why=why,
+                        start_ns=tuple(r.first_ns for _, r in kept),
+                    )
+                )
+        return requests
+
+    def _own_view(self, region: CanvasRegion, stream: _Stream) -> View:
+        """A window around a region that no window of the walk shows whole."""
+        height, width = stream.canvas_hw
+        x0, y0, x1, y1 = region.piece.box_xyxy
+        rim = max(x1 - x0, y1 - y0) // 10
+        x0, y0, x1, y1 = (
+            max(0, x0 - rim),
+            max(0, y0 - rim),
+            min(width, x1 + rim),
+            min(height, y1 + rim),
+        )
+        # with as much around it as a window of the walk would show
+        ratio = stream.window_hw[1] / stream.window_hw[0]
+        tall = min(height, max(y1 - y0, round((x1 - x0) / ratio)))
+        top = min(max(0, (y0 + y1 - tall) // 2), height - tall)
+        scale = min(1.0, stream.window_hw[0] / tall, stream.window_hw[1] / (x1 - x0))
+        view = Viewport(
+            x_px=x0, y_px=top, width_px=x1 - x0, height_px=tall,
+            canvas_width_px=width, canvas_height_px=height,
+        )  # fmt: skip
+        hw = (max(1, round(tall * scale)), max(1, round((x1 - x0) * scale)))
+        return replace(region.best, viewport=view, frame_hw=hw)
+
+
+def _open_box(view: Viewport) -> BoxXYXY:
+    """A window's box, reaching over the canvas where it lies at its edge."""
+    right, bottom = view.x_px + view.width_px, view.y_px + view.height_px
+    return (
+        view.x_px - (_OUTSIDE_PX if view.x_px <= 0 else 0),
+        view.y_px - (_OUTSIDE_PX if view.y_px <= 0 else 0),
+        right + (_OUTSIDE_PX if right >= view.canvas_width_px else 0),
+        bottom + (_OUTSIDE_PX if bottom >= view.canvas_height_px else 0),
+    )
+
+
+def _touching(stream: _Stream, cells: set[tuple[int, int]]) -> list[CanvasRegion]:
+    """Undecided regions on newly passed cells all of whose cells are passed."""
+    side = stream.cell_px
+    found: dict[int, CanvasRegion] = {}
+    for i, j in cells:
+        for region in stream.regions.near((i * side, j * side, (i + 1) * side, (j + 1) * side)):
+            if region.decided or region.number in found:
+                continue
+            x0, y0, x1, y1 = region.piece.box_xyxy
+            if all(
+                (k, m) in stream.passed
+                for k in range(x0 // side, (x1 - 1) // side + 1)
+                for m in range(y0 // side, (y1 - 1) // side + 1)
+            ):
+                found[region.number] = region
+    return list(found.values())
+
+
+def _event(stream_id: str, stream: _Stream, region: CanvasRegion) -> Event:
+    view = region.best.viewport
+    return Event(
+        stream_id=stream_id,
+        time_ns=stream.last_ns,
+        kind="region",
+        track_id=stream.ids[region.number],
+        data={
+            "box_xyxy": list(region.piece.box_xyxy),
+            "mask": region.piece.mask.to_json(),
+            "scale": round(region.piece.scale, 6),
+            "window_xyxy": [
+                view.x_px, view.y_px, view.x_px + view.width_px, view.y_px + view.height_px,
+            ],
+            "first_ns": region.first_ns,
+            "last_ns": region.last_ns,
+            "windows": region.hits,
+            "sure": round(region.support, 3),
+            "joined": region.joined,
+        },
+    )  # fmt: skip
+
+
+def _shown(region: CanvasRegion, track_id: int, frame: Frame) -> Region | None:
+    """A region as a window shows it; None when no pixel of it is left at that size."""
+    view = frame.viewport
+    box = (view.x_px, view.y_px, view.x_px + view.width_px, view.y_px + view.height_px)
+    inside = region.piece.raster(box, frame.hw)
+    x, y, w, h = cv2.boundingRect(inside)
+    if not w:
+        return None
+    mask = Mask.encode_box(inside[y : y + h, x : x + w], x, y, frame.hw)
+    return Region(
+        mask=mask,
+        box_xyxy=mask.box_xyxy,
+        score=float(np.clip(region.support, 0, 1)),
+        track_id=track_id,
+    )

@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow-test wheel-check clean
+.PHONY: help setup demo test check slow-test gpu-check wheel-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ #/' | column -t -s '#'
@@ -31,12 +31,16 @@ test: check  ## all checks and the test suite
 slow-test: setup  ## what takes too long for `make test`
 	$(BIN)/python -m pytest -m slow
 
+gpu-check:  ## every CUDA test and the benchmark; needs no .venv, only torch and a few others
+	PYTHONPATH=$(CURDIR) $(PYTHON) -m model.evaluation.gpu_check
+
 wheel-check: setup  ## build the wheel, install it into an empty environment, run it
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps -w build/wheel .
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --quiet -c constraints.txt build/wheel/*.whl
-	cd build/wheel && venv/bin/streamer --help && venv/bin/streamer doctor
+	cd build/wheel && venv/bin/streamer --help && venv/bin/streamer doctor \
+		&& for name in quickstart documentary surveillance; do venv/bin/streamer check $$name || exit 2; done
 
 clean:  ## remove what the other targets made
 	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache

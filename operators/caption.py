@@ -1,111 +1,128 @@
-"""Words for regions: one encoder pass and one prefill per image, shared by all its regions."""
+"""Words for regions, from whichever captioner the configuration names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from streamer.errors import WeightsError
+from operators.captioning.base import Captioner, Picture, Refusal, Words
+from streamer.errors import ConfigError
 from streamer.interfaces import Operator, Resources
 from streamer.records import Caption, CaptionRequest, Event
 
-if TYPE_CHECKING:
-    from model.osprey.captioner import OspreyCaptioner
+CAPTIONERS = {
+    "osprey": "operators.captioning.osprey.OspreyCaptions",
+    "endpoint": "operators.captioning.endpoint.EndpointCaptions",
+    "clip": "operators.captioning.clip.ClipLabels",
+}
 
 
 class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
-    """Asks Osprey about the regions of each request; events pass through in their place.
+    """Asks a captioner about the regions of each request; events pass through in their place.
 
     Stateless, so it may run as a pool. The captions come out open (`end_ns=None`);
-    `operators.intervals.Intervals` behind it closes them.
+    `operators.intervals.Intervals` behind it closes them. A region that gets no words becomes an
+    Event of kind `caption_error` that says why.
 
     Args:
-        weights: the name of a model in `model/weights/`, or a folder in the released layout.
-        prompt: the template for `Caption.text`.
-        detail_prompt: the template for `Caption.detail`; "" asks for no details.
-        device: "auto", "cpu", "cuda", "cuda:1", ...
-        max_new_tokens: the longest answer, in tokens.
+        captioner: osprey, endpoint, clip, or package.module.Class of one's own.
+        settings: what the captioner's constructor takes: see
+            `operators.captioning.osprey.OspreyCaptions` (the default),
+            `operators.captioning.endpoint.EndpointCaptions` and
+            `operators.captioning.clip.ClipLabels`.
     """
 
     resources = Resources(cpus=1)
 
-    def __init__(
-        self,
-        weights: str = "osprey-nano",
-        prompt: str = "demo_short",
-        detail_prompt: str = "demo_detailed",
-        device: str = "auto",
-        max_new_tokens: int = 64,
-    ) -> None:
-        self.weights = weights
-        self.prompt = prompt
-        self.detail_prompt = detail_prompt
-        self.device = device
-        self.max_new_tokens = max_new_tokens
-        self._captioner: OspreyCaptioner | None = None
+    def __init__(self, captioner: str = "osprey", **settings: Any) -> None:
+        self.captioner = captioner_class(captioner)(**settings)
+
+    @classmethod
+    def settings_class(cls, given: Mapping[str, Any]) -> type[Captioner]:
+        """The class whose constructor takes the settings; see `streamer.config`."""
+        return captioner_class(given.get("captioner", "osprey"))
 
     def setup(self) -> None:
-        """Load the weights.
+        """Load the captioner.
 
         Raises:
-            WeightsError: when they are missing or do not fit.
+            StreamerError: when its weights are missing or do not fit, or its service is not there.
         """
-        from model.osprey.captioner import OspreyCaptioner
-        from model.weights import weights_folder
-
-        try:
-            self._captioner = OspreyCaptioner.from_folder(
-                weights_folder(self.weights), device=self.device
-            )
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"weights {self.weights!r} cannot be loaded: {error}") from error
+        self.captioner.setup()
 
     def process(self, items: Sequence[CaptionRequest | Event]) -> list[Caption | Event]:
+        requests = [item for item in items if isinstance(item, CaptionRequest)]
+        pictures = [
+            Picture(
+                image=request.frame.image,
+                masks=[region.mask.decode() for region in request.regions],
+            )
+            for request in requests
+        ]
+        answers = iter(self.captioner.describe(pictures))
         outputs: list[Caption | Event] = []
         for item in items:
             if isinstance(item, Event):
                 outputs.append(item)
             else:
-                outputs.extend(self._describe(item))
+                outputs.extend(self._records(item, next(answers)))
         return outputs
 
-    def _describe(self, request: CaptionRequest) -> list[Caption]:
-        captioner = self._captioner
-        if captioner is None:
-            raise RuntimeError("setup() has to run before process()")
-        masks = np.stack([region.mask.decode() for region in request.regions])
-        (features,) = captioner.encode([request.frame.image])
-        texts = captioner.describe(
-            captioner.prefill(features, self.prompt), masks, max_new_tokens=self.max_new_tokens
-        )
-        details = [""] * len(texts)
-        if self.detail_prompt:
-            prefix = captioner.prefill(features, self.detail_prompt)
-            answers = captioner.describe(prefix, masks, max_new_tokens=self.max_new_tokens)
-            details = [answer.text for answer in answers]
-        return [
-            Caption(
-                stream_id=request.stream_id,
-                track_id=region.track_id,
-                start_ns=start_ns,
-                end_ns=None,
-                text=text.text,
-                detail=detail,
-                why=why,
-                asked_ns=request.asked_ns,
-                frame_index=request.frame.index,
-                frame_time_ns=request.frame.time_ns,
-                mask=region.mask,
-                mean_logprob=text.mean_logprob,
-                model=captioner.name,
-                weights_hash=captioner.weights_hash,
+    def _records(
+        self, request: CaptionRequest, answers: Sequence[Words | Refusal]
+    ) -> list[Caption | Event]:
+        records: list[Caption | Event] = []
+        for i, (region, answer) in enumerate(zip(request.regions, answers, strict=True)):
+            if isinstance(answer, Refusal):
+                records.append(
+                    Event(
+                        stream_id=request.stream_id,
+                        time_ns=request.asked_ns,
+                        kind="caption_error",
+                        track_id=region.track_id,
+                        data={"reason": answer.reason},
+                    )
+                )
+                continue
+            records.append(
+                Caption(
+                    stream_id=request.stream_id,
+                    track_id=region.track_id,
+                    start_ns=request.start_ns[i],
+                    end_ns=None,
+                    text=answer.text,
+                    detail=answer.detail,
+                    why=request.why[i],
+                    asked_ns=request.asked_ns,
+                    frame_index=request.frame.index,
+                    frame_time_ns=request.frame.time_ns,
+                    mask=region.mask,
+                    mean_logprob=answer.mean_logprob,
+                    model=self.captioner.name,
+                    weights_hash=self.captioner.weights_hash,
+                )
             )
-            for region, start_ns, why, text, detail in zip(
-                request.regions, request.start_ns, request.why, texts, details, strict=True
-            )
-        ]
+        return records
 
     def close(self) -> None:
-        self._captioner = None
+        self.captioner.close()
+
+
+def captioner_class(name: str) -> type[Captioner]:
+    """The class of a captioner's name.
+
+    Raises:
+        ConfigError: when there is no such captioner.
+    """
+    known = ", ".join(CAPTIONERS)
+    module_name, _, class_name = CAPTIONERS.get(name, str(name)).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError):
+        raise ConfigError(
+            f"there is no captioner {name!r}; take {known}, or package.module.Class of your own"
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, Captioner)):
+        raise ConfigError(f"{name} is not a Captioner (operators.captioning.base)")
+    return found

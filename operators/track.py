@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.proposals import Candidate, edge_strength, make_candidate
+from operators.tracking.candidate import Candidate, make_candidate
+from operators.tracking.proposals import edge_strength
+from operators.tracking.resize import full_size, shrunk
 from operators.tracking.track_state import Track as State
 from operators.tracking.tracker import Step, Tracker, TrackerConfig
 from streamer.errors import WeightsError
@@ -85,6 +88,11 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         """
         if not self.sam_checkpoint:
             return
+        if not Path(self.sam_checkpoint).is_file():  # said before anything is loaded
+            raise WeightsError(
+                f"{self.sam_checkpoint}: no such SAM checkpoint; download one from the "
+                "segment-anything page"
+            )
         try:
             from model.sam.segmenter import Segmenter
 
@@ -131,10 +139,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         stream_id, time_ns = frame.stream_id, frame.time_ns
         tracker = self._trackers.setdefault(stream_id, Tracker(self.config))
         self._last_ns[stream_id] = time_ns
-        height, width = frame.hw
-        scale = min(1.0, self.work_height_px / height)
-        size = (max(8, round(width * scale)), max(8, round(height * scale)))
-        small = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+        small = shrunk(frame.image, self.work_height_px)
         extra = None
         if self._sam is not None and tracker.wants_proposals(time_ns):
             extra = _from_sam(self._sam, frame.image, small)
@@ -169,7 +174,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
     def _masks(self, frame: Frame, step: Step) -> list[Mask]:
         """The visible tracks' masks at the frame's own size."""
-        coarse = [_full_size(track, frame.hw) for track in step.visible]
+        coarse = full_size(step.visible, frame.hw, step.parts)
         if self._sam is None or not coarse:
             return coarse
         boxes = np.array([mask.box_xyxy for mask in coarse], np.float32)
@@ -189,19 +194,6 @@ def _ended(stream_id: str, track: State, time_ns: int) -> Event:
         track_id=track.track_id,
         data={"start_ns": track.first_ns, "end_ns": track.last_ns, "frames": track.frames},
     )
-
-
-def _full_size(track: State, hw: tuple[int, int]) -> Mask:
-    """A track's soft mask, enlarged around its box only."""
-    height, width = hw
-    work_h, work_w = track.soft.shape
-    x0, y0, x1, y1 = track.box
-    x0, y0, x1, y1 = max(0, x0 - 2), max(0, y0 - 2), min(work_w, x1 + 2), min(work_h, y1 + 2)
-    left, right = round(x0 * width / work_w), round(x1 * width / work_w)
-    top, bottom = round(y0 * height / work_h), round(y1 * height / work_h)
-    size = (max(1, right - left), max(1, bottom - top))
-    soft = cv2.resize(track.soft[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
-    return Mask.encode_box(soft > 127, left, top, hw)
 
 
 def _from_sam(

@@ -30,7 +30,7 @@ class Hit:
     detail: str
     category: str
     colour: str
-    mean_logprob: float
+    mean_logprob: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""

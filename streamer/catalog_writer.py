@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS caption (
     track_id INTEGER NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER, text TEXT NOT NULL,
     detail TEXT NOT NULL, category TEXT NOT NULL, colour TEXT NOT NULL, why TEXT NOT NULL,
     asked_ns INTEGER NOT NULL, frame_index INTEGER NOT NULL, frame_time_ns INTEGER NOT NULL,
-    mask TEXT NOT NULL, mean_logprob REAL NOT NULL, model TEXT NOT NULL, weights_hash TEXT NOT NULL
+    mask TEXT NOT NULL, mean_logprob REAL, model TEXT NOT NULL, weights_hash TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS caption_by_time ON caption (stream_id, start_ns);
 CREATE TABLE IF NOT EXISTS event (

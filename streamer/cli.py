@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,9 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
+from streamer.commands.models_app import models_app
 from streamer.commands.rules import rules_app
-from streamer.commands.running import STOPPED, USER_ERROR, err, out
+from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.errors import StreamerError
 
 app = typer.Typer(
@@ -26,6 +28,7 @@ train_app = typer.Typer(no_args_is_help=True, help="Train the models that come w
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: ratios, side by side in one run.")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
+app.add_typer(models_app, name="models")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Compare what is said with what is true.")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(rules_app, name="rules")
@@ -39,12 +42,22 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
 ]
+Var = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
+]
 Config = Annotated[
     str,
     typer.Option(
         "-c", "--config", help="quickstart, documentary, surveillance, private, or a file."
     ),
 ]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds or steps")
+    return value
 
 
 def _version(value: bool) -> None:
@@ -98,10 +111,7 @@ def caption(
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
-    variables: Annotated[
-        list[str] | None,
-        typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
-    ] = None,
+    variables: Var = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -111,9 +121,10 @@ def run(
     --set select.max_age_s=5`.
     """
     from streamer.commands.caption import find_config
-    from streamer.commands.running import execute, exit_code, show, write_json
+    from streamer.commands.running import check_json, execute, exit_code, show, write_json
     from streamer.config import load_pipeline
 
+    check_json(json_path)
     pipeline = load_pipeline(
         find_config(config), variables=_pairs(variables or []), overrides=overrides or []
     )
@@ -127,6 +138,7 @@ def run(
 def check(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
+    variables: Var = None,
 ) -> None:
     """Check a configuration without running it, and show its graph."""
     from streamer.commands.caption import find_config
@@ -135,6 +147,7 @@ def check(
 
     path = find_config(config)
     samples = {"input": "input.mp4", "out": "out", "stem": "input"}
+    samples |= _pairs(variables or [])
     pipeline = load_pipeline(path, variables=samples, overrides=overrides or [])
     for node in pipeline.readers:
         edges = ", ".join(
@@ -142,8 +155,8 @@ def check(
             for name in node.inputs
         )
         takes = " ".join(t.__name__ for t in accepted(node))
-        out.print(f"{node.name:12} takes {takes}, reads {edges}")
-    out.print(f"{path} is fine")
+        out.print(f"{node.name:12} takes {takes}, reads {edges}", markup=False)
+    out.print(f"{path} is fine", markup=False)
 
 
 @app.command()
@@ -178,7 +191,9 @@ def schema() -> None:
 def demo(
     out_dir: OutDir = Path("out/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Decides the film.")] = 7,
-    seconds: Annotated[float, typer.Option(min=4.0, help="Length of the film.")] = 20.0,
+    seconds: Annotated[
+        float, typer.Option(min=4.0, callback=_finite, help="Length of the film.")
+    ] = 20.0,
     quiet: Quiet = False,
 ) -> None:
     """Render a film whose truth is known, caption it, and compare."""
@@ -200,17 +215,27 @@ def train_nano(
     out_dir: OutDir = Path("out/osprey-nano"),
     seed: Annotated[int, typer.Option(min=0, help="Decides weights and samples.")] = 0,
     length: Annotated[
-        float, typer.Option(min=0.001, help="Steps, as a multiple of the recipe's.")
+        float,
+        typer.Option(min=0.001, callback=_finite, help="Steps, as a multiple of the recipe's."),
     ] = 1.0,
 ) -> None:
     """Train osprey-nano on the synthetic world and write its folder with a card.
 
     Under an hour on two CPU cores. Use it with `--set caption.weights=FOLDER`.
     """
+    from streamer.sinks.files import prepare
+
+    probe = out_dir / ".writable"
+    prepare(probe)  # not after an hour of training
+    probe.unlink()
     from model.training.nano import Recipe, train
 
-    train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line, soft_wrap=True))
-    out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}")
+    def report(line: str) -> None:
+        err.print(line, markup=False, soft_wrap=True)
+
+    train(out_dir, Recipe(seed=seed).scaled(length), report)
+    readme = out_dir / "README.md"
+    out.print(f"written: {out_dir}; its figures are in {readme}", markup=False)
 
 
 @evaluate_app.command("films")
@@ -257,6 +282,34 @@ def evaluate_words(
     raise typer.Exit(code)
 
 
+@evaluate_app.command("tracking")
+def evaluate_tracking(
+    folder: Annotated[Path, typer.Argument(help="Annotated pictures.", show_default=False)],
+    names: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="Only the sequences named in it.")
+    ] = None,
+    there_and_back: Annotated[
+        bool, typer.Option(help="Masks: play forward and back, compare with the first mask.")
+    ] = False,
+    work_height: Annotated[int, typer.Option(min=64, help="Track at this height in px.")] = 360,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Annotated pictures: masks by J and F of DAVIS, boxes by HOTA and IDF1.
+
+    DAVIS layout (JPEGImages/NAME/*.jpg, Annotations/NAME/*.png, indexed masks, of every picture or
+    of some), or both in one folder: every object is followed from its first mask. MOT layout
+    (NAME/img1/*.jpg, NAME/gt/gt.txt): everything is found and followed, and boxes are compared.
+    """
+    from streamer.commands.evaluate_tracking import evaluate_tracking as evaluate
+
+    code = evaluate(
+        folder, names=names, there_and_back=there_and_back, work_height_px=work_height,
+        json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 @evaluate_app.command("rules")
 def evaluate_rules(
     films: Annotated[int, typer.Option(min=1, help="How many films.")] = 5,
@@ -293,6 +346,74 @@ def bench_pipeline(
     raise typer.Exit(bench(file, rounds=rounds, config=config, json_path=json_path))
 
 
+@bench_app.command("captioner")
+def bench_captioner(
+    model: Annotated[
+        str, typer.Option(help="mid and 7b: random weights of that size (7b: CUDA); nano.")
+    ] = "mid",
+    regions: Annotated[list[int] | None, typer.Option(min=1, help="1, 4, 16 and 64.")] = None,
+    words: Annotated[list[int] | None, typer.Option(min=1, help="New tokens; 16.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames in a batch.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = 3,
+    reference: Annotated[bool, typer.Option(help="The official procedure beside it.")] = True,
+    json_path: JsonFile = None,
+) -> None:
+    """Captions: the engine beside the official procedure, and what the device could do.
+
+    Examples: `streamer bench captioner`, `streamer bench captioner --model nano --regions 16`,
+    `streamer bench captioner --words 16 --words 80 --json speed.json`.
+    """
+    from streamer.commands.bench_captioner import bench_captioner as bench
+
+    raise typer.Exit(
+        bench(
+            model,
+            regions=regions or [1, 4, 16, 64],
+            words=words or [16],
+            frames=frames,
+            rounds=rounds,
+            reference=reference,
+            json_path=json_path,
+        )
+    )
+
+
+@bench_app.command("tracking")
+def bench_tracking(
+    films: Annotated[int, typer.Option(min=1, help="Synthetic films to compare on.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Length of each.")] = 20.0,
+    soak: Annotated[
+        int | None, typer.Option(min=10, help="Instead: memory over this many frames, say 10000.")
+    ] = None,
+    objects: Annotated[
+        str, typer.Option(help="Instead: time against the number of objects, say 1,16,64,128.")
+    ] = "",
+    json_path: JsonFile = None,
+) -> None:
+    """Our tracker beside ByteTrack, OC-SORT and norfair on the same proposals, in one run.
+
+    The others come with `pip install 'osprey-streamer[bench]'`; what is not installed is named.
+    """
+    from streamer.commands import bench_tracking as bench
+
+    if soak is not None:
+        raise typer.Exit(bench.bench_soak(soak, seed=seed, json_path=json_path))
+    if objects:
+        raise typer.Exit(bench.bench_objects(_counts(objects), json_path=json_path))
+    code = bench.bench_tracking(films=films, seed=seed, seconds=seconds, json_path=json_path)
+    raise typer.Exit(code)
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(1 <= n <= 128 for n in counts):
+        raise typer.BadParameter(
+            f"{text!r}: write numbers of 1 to 128, as 1,16,64", param_hint="--objects"
+        )
+    return counts
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:
@@ -310,7 +431,7 @@ def main() -> None:
     except StreamerError as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        notice("error", "red", error)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         err.print("broken off")

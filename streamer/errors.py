@@ -5,6 +5,7 @@
     ├── InputError               a file, folder or stream cannot be read
     ├── OutputError              a result cannot be written
     ├── WeightsError             a model's files are missing or do not fit
+    ├── ServiceError             a service that a part asks cannot be used
     └── ContractError            an operator, source or sink broke its contract (a bug, named)
 
 Every message names the input, what is wrong with it and what to do.
@@ -31,6 +32,10 @@ class OutputError(StreamerError):
 
 class WeightsError(StreamerError):
     """A model's files are missing or do not fit."""
+
+
+class ServiceError(StreamerError):
+    """A service that a part asks cannot be used."""
 
 
 class ContractError(StreamerError):

@@ -169,7 +169,8 @@ class Caption:
     Emitted twice under one id: at once with `end_ns=None` (still holds), and again when it is
     known until when it held. `detail` is the long form, "" where none was asked for.
     The words were asked for at `asked_ns`, looking at the frame of `frame_time_ns`.
-    `mean_logprob` is the mean natural-log probability of the tokens of `text` (<= 0).
+    `mean_logprob` is the mean natural-log probability of the tokens of `text` (<= 0), None where
+    the captioner does not tell; `weights_hash` is "" for a model that runs elsewhere.
     """
 
     stream_id: str
@@ -183,7 +184,7 @@ class Caption:
     frame_index: int
     frame_time_ns: int
     mask: Mask
-    mean_logprob: float
+    mean_logprob: float | None
     model: str
     weights_hash: str
 
@@ -217,7 +218,7 @@ class Caption:
             "frame_time_ns": self.frame_time_ns,
             "mask": self.mask.to_json(),
             "box_xyxy": list(self.mask.box_xyxy),
-            "mean_logprob": round(self.mean_logprob, 4),
+            "mean_logprob": None if self.mean_logprob is None else round(self.mean_logprob, 4),
             "model": self.model,
             "weights_hash": self.weights_hash,
         }
@@ -228,9 +229,9 @@ class Event:
     """Something that happened at a time: a cut, a track's start or end, a broken input.
 
     Kinds emitted by the product itself: `cut`, `track_start`, `track_end` (data: start_ns,
-    end_ns, frames), `stream_end` (data: frames), `input_error` (data: reason), and those of
-    `operators.rules` (data: rule; other_track_id for two tracks). What became known later than it
-    happened says when in data as `known_ns`, and is ordered by that.
+    end_ns, frames), `stream_end` (data: frames), `input_error` and `caption_error` (data: reason),
+    and those of `operators.rules` (data: rule; other_track_id for two tracks). What became known
+    later than it happened says when in data as `known_ns`, and is ordered by that.
     """
 
     stream_id: str

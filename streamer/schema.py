@@ -79,9 +79,9 @@ def _caption() -> dict[str, Any]:
             "mask": _MASK,
             "box_xyxy": _BOX,
             "mean_logprob": {
-                "type": "number",
+                "type": ["number", "null"],
                 "maximum": 0,
-                "description": "mean natural-log probability of the tokens of text",
+                "description": "mean natural-log probability of the tokens of text; null: unknown",
             },
             "model": {"type": "string"},
             "weights_hash": {"type": "string"},

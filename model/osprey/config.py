@@ -65,6 +65,11 @@ class OspreyConfig:
         return int(self.language["hidden_size"])
 
     @property
+    def image_tokens(self) -> int:
+        """Positions that a picture takes: the cells of res4."""
+        return (self.image_size_px // 16) ** 2
+
+    @property
     def mask_token_id(self) -> int:
         return int(self.language["vocab_size"])
 
@@ -77,8 +82,14 @@ class OspreyConfig:
         """Read a released `config.json`; sizes it does not state are those of Osprey-7B.
 
         Raises:
-            ValueError: for a projector other than `mlp2x_gelu` or an unknown own field.
+            ValueError: for another architecture, a projector other than `mlp2x_gelu`, an unknown
+                own field, or a size that is no number from 1 on.
         """
+        if not isinstance(data, dict):
+            raise ValueError(f"a mapping is wanted, not a {type(data).__name__}")
+        kind = data.get("model_type", "osprey")
+        if kind != "osprey":
+            raise ValueError(f"the model is of type {kind!r}, not an Osprey")
         projector = data.get("mm_projector_type", "mlp2x_gelu")
         if projector != "mlp2x_gelu":
             raise ValueError(f"projector {projector!r} is not supported, only 'mlp2x_gelu'")
@@ -90,7 +101,12 @@ class OspreyConfig:
             if name in own:
                 own[name] = tuple(own[name])
         language = _vicuna_7b() | {k: data[k] for k in _LLAMA_FIELDS if data.get(k) is not None}
-        return cls(mm_hidden_size=int(data.get("mm_hidden_size", 768)), language=language, **own)
+        mm_hidden_size = data.get("mm_hidden_size") or 768
+        for name, size in [("mm_hidden_size", mm_hidden_size), *language.items()]:
+            counts = name.endswith(("_size", "_layers", "_heads", "_position_embeddings"))
+            if counts and (not isinstance(size, int) or size < 1):
+                raise ValueError(f"{name} is {size!r}, not a number from 1 on")
+        return cls(mm_hidden_size=mm_hidden_size, language=language, **own)
 
     def to_dict(self) -> dict[str, Any]:
         """The inverse of `from_dict`."""

@@ -1,170 +1,146 @@
-"""Llama decoding for many regions over one shared prefix.
+"""The Llama as the captioner runs it: prefixes that grow, an output head only where it is needed.
 
-Everything before the region tokens is the same for all regions of an image. It is prefilled once,
-with a batch of one; then the regions' own tokens run as a batch whose queries attend to that one
-prefix and to their own past. The two sets of scores are joined in one softmax, so the prefix is
-never copied (the idea of Hydragen, arXiv 2402.05099; exact, not an approximation).
+The modules and their weights are those of transformers (which also trains them); the pass over
+them is here, because keys and values live in places of our own: a prefix that is shared, and
+static buffers for what is a row's own.
 
-Shapes: R regions, S new positions, P prefix positions, T own positions so far, H heads, K key and
-value heads, E channels of a head, D channels of the model.
+Shapes: B rows, S new positions, P prefix positions, H heads, K key and value heads, E channels of
+a head, D channels of the model, V words, L layers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
 
-ATTENTION = "osprey_shared_prefix"
-
-
-@dataclass(frozen=True)
-class PrefixKV:
-    """Keys and values of a prefilled prefix, one (1KPE, 1KPE) pair a layer."""
-
-    layers: tuple[tuple[Tensor, Tensor], ...]
-
-    @property
-    def length(self) -> int:
-        """Number of positions."""
-        return int(self.layers[0][0].shape[2])
-
-
-def shared_prefix_attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    prefix: PrefixKV | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """An attention function for transformers; without a prefix it is its SDPA one."""
-    if prefix is None:
-        output, weights = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return output, weights
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    key_1KPE, value_1KPE = prefix.layers[layer]
-    regions, heads, new, width = query.shape
-    kv_heads, length = key_1KPE.shape[1], key_1KPE.shape[2]
-    scale = width**-0.5 if scaling is None else scaling
-    # heads that share keys, regions and positions all become rows of one matrix product
-    grouped = query.reshape(regions, kv_heads, -1, width) * scale
-    folded = grouped.transpose(0, 1).reshape(kv_heads, -1, width)
-    to_prefix = folded @ key_1KPE[0].transpose(1, 2)
-    to_prefix = to_prefix.view(kv_heads, regions, -1, length).transpose(0, 1)
-    to_own = grouped @ key.transpose(2, 3)
-    if attention_mask is not None:
-        own = key.shape[2]
-        masked = to_own.view(regions, kv_heads, -1, new, own) + attention_mask[:, :, None]
-        to_own = masked.view_as(to_own)
-    weights = torch.cat([to_prefix, to_own], dim=-1).softmax(dim=-1, dtype=torch.float32)
-    weights = weights.to(query.dtype)
-    on_prefix = weights[..., :length].transpose(0, 1).reshape(kv_heads, -1, length) @ value_1KPE[0]
-    output = on_prefix.view(kv_heads, regions, -1, width).transpose(0, 1)
-    output = output + weights[..., length:] @ value
-    return output.reshape(regions, heads, new, width).transpose(1, 2), None
-
-
-ALL_ATTENTION_FUNCTIONS.register(ATTENTION, shared_prefix_attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)
+from model.osprey.attention import PrefixKV, Shared, attend, join
 
 
 def build_language_model(sizes: dict[str, Any]) -> LlamaForCausalLM:
-    """A Llama of the given LlamaConfig fields, random weights, with the attention above."""
-    return LlamaForCausalLM(LlamaConfig(**sizes, attn_implementation=ATTENTION))
+    """A Llama of the given LlamaConfig fields, with random weights."""
+    return LlamaForCausalLM(LlamaConfig(**sizes, attn_implementation="sdpa"))
 
 
-@dataclass(frozen=True)
-class Generated:
-    """Answer of one region: token ids without the end token, and every token's
-    natural-log probability (the end token's included, when it came)."""
+class Memory(Protocol):
+    """Where keys and values of new positions go, and how queries read them."""
 
-    token_ids: tuple[int, ...]
-    token_logprobs: tuple[float, ...]
+    def put(self, layer: int, k_BSKE: Tensor, v_BSKE: Tensor) -> None: ...
 
-
-def prefill(language: LlamaForCausalLM, embeds_1PD: Tensor) -> PrefixKV:
-    """Run the prefix once; no output head."""
-    cache = DynamicCache()
-    language.model(inputs_embeds=embeds_1PD, past_key_values=cache, use_cache=True)
-    return PrefixKV(tuple((layer.keys, layer.values) for layer in cache.layers))
+    def read(self, layer: int, q_BSHE: Tensor) -> Tensor: ...
 
 
-def decode_greedy(
-    language: LlamaForCausalLM,
-    prefix: PrefixKV,
-    embeds_RSD: Tensor,
-    *,
-    max_new_tokens: int,
-    eos_token_id: int | None,
-) -> list[Generated]:
-    """Answers of R regions over one prefix; a finished region leaves the batch.
+class LanguageRunner:
+    """Runs a Llama for inference."""
 
-    Args:
-        embeds_RSD: the regions' own tokens, all of one length.
-        eos_token_id: ends an answer; None lets every answer run to `max_new_tokens`.
-    """
-    regions = embeds_RSD.shape[0]
-    device = embeds_RSD.device
-    tokens: list[list[int]] = [[] for _ in range(regions)]
-    logprobs: list[list[float]] = [[] for _ in range(regions)]
-    rows = torch.arange(regions, device=device)
-    cache = DynamicCache()
-    embeds = embeds_RSD
-    own = 0
-    for _ in range(max_new_tokens):
-        hidden = _advance(language, prefix, cache, embeds, own)
-        own += embeds.shape[1]
-        scores = language.lm_head(hidden).float().log_softmax(dim=-1)
-        best, chosen = scores.max(dim=-1)
-        for row, logprob, token in zip(rows.tolist(), best.tolist(), chosen.tolist(), strict=True):
-            logprobs[row].append(logprob)
-            if token != eos_token_id:
-                tokens[row].append(token)
-        going = (
-            torch.ones_like(chosen, dtype=torch.bool)
-            if eos_token_id is None
-            else chosen != eos_token_id
-        )
-        if not bool(going.any()):
-            break
-        if not bool(going.all()):
-            kept = going.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            rows, chosen = rows[kept], chosen[kept]
-        embeds = language.model.embed_tokens(chosen)[:, None]
-    return [
-        Generated(tuple(ids), tuple(values)) for ids, values in zip(tokens, logprobs, strict=True)
-    ]
+    def __init__(self, language: LlamaForCausalLM) -> None:
+        self.language = language
+        config = language.config
+        self.layers: int = config.num_hidden_layers
+        self.kv_heads: int = config.num_key_value_heads
+        self.context: int = config.max_position_embeddings
+        weight: Tensor = language.lm_head.weight
+        self.device, self.dtype = weight.device, weight.dtype
+        self.width = int(language.model.layers[0].self_attn.head_dim)
+        self._epsilon: float = config.rms_norm_eps
+        # its frequencies are a buffer: a model that was cast has them rounded, which turns far
+        # positions by whole radians
+        rotary = type(language.model.rotary_emb)(config=config).to(self.device)
+        language.model.rotary_emb = rotary
+        with torch.inference_mode():
+            every = torch.arange(self.context, device=self.device)[None]
+            cos, sin = rotary(weight[:1, :1], every)
+        self._cos_PE, self._sin_PE = cos[0], sin[0]
+
+    @property
+    def position_bytes(self) -> int:
+        """Memory of the keys and values of one position."""
+        return self.layers * 2 * self.kv_heads * self.width * self.dtype.itemsize
+
+    def empty_kv(self, *batch: int, positions: int) -> Tensor:
+        """Uninitialised L x 2 x (batch) x K x positions x E."""
+        shape = (self.layers, 2, *batch, self.kv_heads, positions, self.width)
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
+
+    def run(
+        self, x_BSD: Tensor, at_BS: Tensor, memory: Memory, last_B: Tensor | None
+    ) -> Tensor | None:
+        """Run new positions.
+
+        Args:
+            at_BS: their places in the text.
+            last_B: for each row the one new position whose outcome matters; None when only keys
+                and values are wanted. The last layer does no more than that needs.
+
+        Returns:
+            States before the final norm, B x D, or None.
+        """
+        x = x_BSD
+        cos, sin = self._cos_PE[at_BS][:, :, None], self._sin_PE[at_BS][:, :, None]
+        for index, layer in enumerate(self.language.model.layers):
+            attention = layer.self_attn
+            h = self._norm(layer.input_layernorm, x)
+            heads = (*h.shape[:2], -1, self.width)
+            k = _rotate(attention.k_proj(h).view(heads), cos, sin)
+            memory.put(index, k, attention.v_proj(h).view(heads))
+            if index == self.layers - 1:
+                if last_B is None:
+                    return None
+                if x.shape[1] > 1:
+                    rows = torch.arange(x.shape[0], device=x.device)
+                    x, h, cos, sin = (
+                        t.expand(len(rows), *t.shape[1:])[rows, last_B][:, None]
+                        for t in (x, h, cos, sin)
+                    )
+            q = _rotate(attention.q_proj(h).view(*h.shape[:2], -1, self.width), cos, sin)
+            x = x + attention.o_proj(memory.read(index, q).flatten(2))
+            x = x + layer.mlp(self._norm(layer.post_attention_layernorm, x))
+        return x[:, 0]
+
+    def words(self, state_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest next word of each row and its natural-log probability, both B."""
+        state = self._norm(self.language.model.norm, state_BD)
+        logits_BV = self.language.lm_head(state).float()
+        best, chosen = logits_BV.max(dim=-1)
+        return chosen, best - logits_BV.logsumexp(dim=-1)
+
+    def extend(self, past: PrefixKV | None, embeds_SD: Tensor) -> PrefixKV:
+        """A prefix with S more positions behind `past`; no output head."""
+        start = past.length if past else 0
+        kv = self.empty_kv(positions=start + len(embeds_SD))
+        if past:
+            kv[:, :, :, :start] = past.kv_L2KPE
+        whole = PrefixKV(kv)
+        at = torch.arange(start, whole.length, device=self.device)[None]
+        self.run(embeds_SD[None], at, _Growing(whole, start), None)
+        return whole
+
+    def _norm(self, norm: torch.nn.Module, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), norm.weight, self._epsilon)  # type: ignore[arg-type]
 
 
-def _advance(
-    language: LlamaForCausalLM, prefix: PrefixKV, cache: DynamicCache, embeds: Tensor, own: int
-) -> Tensor:
-    """Run S new positions behind `own` earlier ones; the last position's state, R x D."""
-    new = embeds.shape[1]
-    start = prefix.length + own
-    positions = torch.arange(start, start + new, device=embeds.device)[None]
-    mask = torch.full(
-        (new, own + new), torch.finfo(embeds.dtype).min, dtype=embeds.dtype, device=embeds.device
-    ).triu(own + 1)
-    output = language.model(
-        inputs_embeds=embeds,
-        attention_mask=mask[None, None],
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        prefix=prefix,
-    )
-    state: Tensor = output.last_hidden_state[:, -1]
-    return state
+class _Growing:
+    """A prefix that is being filled from `start` on."""
+
+    def __init__(self, prefix: PrefixKV, start: int) -> None:
+        self.kv_L2KPE = prefix.kv_L2KPE
+        self.start = start
+        self.past = Shared.of_rows([prefix.first(start)]) if start else None
+
+    def put(self, layer: int, k_BSKE: Tensor, v_BSKE: Tensor) -> None:
+        self.kv_L2KPE[layer, 0, :, self.start :] = k_BSKE[0].transpose(0, 1)
+        self.kv_L2KPE[layer, 1, :, self.start :] = v_BSKE[0].transpose(0, 1)
+
+    def read(self, layer: int, q_BSHE: Tensor) -> Tensor:
+        key, value = self.kv_L2KPE[layer, :, None, :, self.start :]
+        own = attend(q_BSHE, key, value, causal=True)
+        return join(*self.past.attend(layer, q_BSHE), *own) if self.past else own[0]
+
+
+def _rotate(x_BSHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions, the halves of a head as pairs."""
+    a, b = x_BSHE.chunk(2, dim=-1)
+    return torch.addcmul(x_BSHE * cos, torch.cat([-b, a], dim=-1), sin)

@@ -16,18 +16,59 @@ from torch.nn import functional as F
 from model.osprey.vision import Levels
 
 
-def pool(level_1CHW: Tensor, masks_RHW: Tensor) -> Tensor:
-    """Mean of a level over each mask, as one matrix product: R x C.
+def resize(masks_RHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear without antialiasing, float32, as `F.interpolate` does it, but only the pixels that
+    count are ever looked at: most of a large mask is never converted to float."""
+    if masks_RHW.shape[-2:] == size:
+        return masks_RHW.float()
+    (top, bottom, down), (left, right, across) = (
+        _corners(there, here, masks_RHW.device)
+        for there, here in zip(masks_RHW.shape[-2:], size, strict=True)
+    )
+    rows = masks_RHW.index_select(1, torch.cat([top, bottom]))
+    above, below = rows.index_select(2, torch.cat([left, right])).float().chunk(2, dim=1)
+    one, other = torch.lerp(above, below, down[:, None]).chunk(2, dim=2)
+    return torch.lerp(one, other, across)
 
-    Masks of another size are resized (bilinear, no antialiasing) straight to the level's size and
-    every pixel with a weight above 0 counts. A mask that is empty on this level gives zeros: a
-    region of a few pixels can fall between the sample points of the coarse levels.
+
+def _corners(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the two source pixels of every target pixel, and the second one's weight."""
+    centres = torch.arange(target, dtype=torch.float32, device=device) + 0.5
+    real = (centres * (source / target) - 0.5).clamp_min(0)
+    low = real.long().clamp_max(source - 1)
+    return low, (low + 1).clamp_max(source - 1), real - low
+
+
+def cells(
+    masks_RHW: Tensor, sizes: Sequence[tuple[int, int]], *, keep_small: bool = False
+) -> list[Tensor]:
+    """The cells of grids of some sizes that count as inside of masks: R x H_n x W_n, boolean.
+
+    Masks are resized straight to each size and every cell with a weight above 0 counts. A region
+    of a few pixels can fall between the sample points, and then has no cell on coarse grids.
+
+    Args:
+        keep_small: regions without a cell on any of the grids get those that their pixels lie in.
     """
-    size = level_1CHW.shape[-2:]
-    masks = masks_RHW.float()
-    if masks.shape[-2:] != size:
-        masks = F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    inside = (masks > 0).to(torch.float32).flatten(1)
+    inside = [resize(masks_RHW, size) > 0 for size in sizes]
+    if keep_small:
+        kept = torch.stack([grid.flatten(1).any(dim=1) for grid in inside]).any(dim=0)
+        if not bool(kept.all()):
+            small = masks_RHW[~kept].float()
+            for grid, size in zip(inside, sizes, strict=True):
+                grid[~kept] = F.adaptive_max_pool2d(small, size) > 0
+    return inside
+
+
+def pool(level_1CHW: Tensor, masks_RHW: Tensor, *, keep_small: bool = False) -> Tensor:
+    """Mean of a level over each mask's `cells`: R x C. No cell gives zeros."""
+    (inside,) = cells(masks_RHW, [_size(level_1CHW)], keep_small=keep_small)
+    return _mean(level_1CHW, inside)
+
+
+def _mean(level_1CHW: Tensor, inside_RHW: Tensor) -> Tensor:
+    """As one matrix product."""
+    inside = inside_RHW.to(torch.float32).flatten(1)
     sums = inside @ level_1CHW[0].float().flatten(1).T
     return sums / (inside.sum(dim=1, keepdim=True) + 1e-8)
 
@@ -49,7 +90,16 @@ class PositionMLP(nn.Module):
 
 
 class MaskExtractor(nn.Module):
-    """Mask tokens from pooled features, position tokens from the masks' outline on a grid."""
+    """Mask tokens from pooled features, position tokens from the masks' outline on a grid.
+
+    `keep_small` decides about regions so small (or thin) that they fall between the sample points
+    of every level: False is the official behaviour, their mask token is then made of biases only
+    and says nothing about the picture. True pools them over the cells that their pixels lie in,
+    and likewise draws a region that would vanish from the position grid into its cells. All other
+    regions give the same numbers either way.
+    """
+
+    keep_small = False
 
     def __init__(
         self,
@@ -69,27 +119,49 @@ class MaskExtractor(nn.Module):
 
     def forward(self, levels: Levels, masks_RHW: Tensor) -> tuple[Tensor, Tensor]:
         """Mask tokens and position tokens, both R x D float32, for the regions of one image."""
-        return self.mask_tokens(levels, masks_RHW), self.position_tokens(self.grids(masks_RHW))
+        return self.of_images([levels], [masks_RHW])
+
+    def of_images(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The tokens of all regions of several images, image by image; the linear layers run once
+        for all of them."""
+        grids = torch.cat([self.grids(masks_RHW) for masks_RHW in masks])
+        return self._mask_tokens(levels, masks), self.position_tokens(grids)
 
     def mask_tokens(self, levels: Levels, masks_RHW: Tensor) -> Tensor:
         """R x D: pooled on every level, projected, summed, projected."""
-        total = torch.zeros((), device=masks_RHW.device)
-        masks_RHW = masks_RHW.float()  # once, not for every level
-        for linear, level in zip((self.res2, self.res3, self.res4, self.res5), levels, strict=True):
-            total = total + _float_linear(linear, pool(level, masks_RHW))
+        return self._mask_tokens([levels], [masks_RHW])
+
+    def _mask_tokens(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros((), device=masks[0].device)
+        inside = [
+            cells(masks_RHW, [_size(level) for level in of_image], keep_small=self.keep_small)
+            for of_image, masks_RHW in zip(levels, masks, strict=True)
+        ]
+        for n, linear in enumerate((self.res2, self.res3, self.res4, self.res5)):
+            pooled = [
+                _mean(of_image[n], grids[n]) for of_image, grids in zip(levels, inside, strict=True)
+            ]
+            total = total + _float_linear(linear, torch.cat(pooled))
         return _float_linear(self.feat_linear, total)
 
     def grids(self, masks_RHW: Tensor) -> Tensor:
         """R x G*G: the masks on the position grid, soft values kept."""
         size = (self.grid, self.grid)
-        return F.interpolate(
-            masks_RHW.float()[:, None], size=size, mode="bilinear", align_corners=False
-        ).flatten(1)
+        grids = resize(masks_RHW, size)
+        if self.keep_small:
+            kept = grids.flatten(1).any(dim=1)
+            if not bool(kept.all()):
+                grids[~kept] = F.adaptive_max_pool2d(masks_RHW[~kept].float(), size)
+        return grids.flatten(1)
 
     def position_tokens(self, grids_RG: Tensor) -> Tensor:
         """R x D from position grids."""
         tokens: Tensor = self.mask_linear(grids_RG)
         return tokens
+
+
+def _size(level_1CHW: Tensor) -> tuple[int, int]:
+    return level_1CHW.shape[-2], level_1CHW.shape[-1]
 
 
 def _float_linear(linear: nn.Module, x: Tensor) -> Tensor:

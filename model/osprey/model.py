@@ -121,8 +121,7 @@ class Osprey(nn.Module):
         extra = image_BND.shape[1] - 1
         attention = None
         if attention_mask_BL is not None:
-            ones = attention_mask_BL.new_ones(len(rows), extra)
-            attention = torch.cat([ones, attention_mask_BL], dim=1)
+            attention = self.spliced_attention(attention_mask_BL, extra)
         embeds = pad_sequence(rows, batch_first=True)
         positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
         hidden = self.language.model(
@@ -140,6 +139,11 @@ class Osprey(nn.Module):
             logits[:, :-1].flatten(0, 1).float(), wanted[:, 1:].flatten(), ignore_index=IGNORE_INDEX
         )
         return Output(logits, loss)
+
+    def spliced_attention(self, attention_mask_BL: Tensor, extra: int) -> Tensor:
+        """Attention mask B x T after splicing `extra` more positions in for the image."""
+        ones = attention_mask_BL.new_ones(len(attention_mask_BL), extra)
+        return torch.cat([ones, attention_mask_BL], dim=1)
 
     def spliced_labels(self, ids: Tensor, labels: Tensor, extra: int) -> Tensor:
         """Labels T of a row after splicing `extra` more positions in for the image."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from model.osprey.vision import stack_pixels
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -34,11 +39,19 @@ def preprocess(image: NDArray[np.uint8], side_px: int) -> Tensor:
     size = (side_px, resized_long) if width <= height else (resized_long, side_px)
     if size != (width, height):
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    scaled = image.astype(np.float32) * np.float32(1 / 255)
-    normalised = (scaled - np.asarray(CLIP_MEAN, np.float32)) / np.asarray(CLIP_STD, np.float32)
-    pixels = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
-    if pixels.shape[1:] == (side_px, side_px):
-        return pixels
-    return F.interpolate(
-        pixels[None], size=(side_px, side_px), mode="bilinear", align_corners=False
-    )[0]
+    pixels = torch.tensor(image).permute(2, 0, 1)[None]
+    pixels = pixels.to(torch.float32, memory_format=torch.channels_last)
+    if pixels.shape[2:] != (side_px, side_px):
+        # before normalising, not after: that is the same, and there are fewer pixels to normalise
+        pixels = F.interpolate(
+            pixels, size=(side_px, side_px), mode="bilinear", align_corners=False
+        )
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (pixels[0] * (1 / 255) - mean) / std
+
+
+def preprocess_all(images: Sequence[NDArray[np.uint8]], side_px: int) -> Tensor:
+    """`preprocess` for a batch: B x 3 x side_px x side_px. Pillow uses one core an image, so the
+    images share the cores."""
+    with ThreadPoolExecutor(max_workers=min(len(images), torch.get_num_threads())) as pool:
+        return stack_pixels(list(pool.map(lambda image: preprocess(image, side_px), images)))

@@ -55,13 +55,16 @@ def _judge(captioner: OspreyCaptioner, sample: ImageSample, hits: dict[str, list
             hits["place"].append(told["place"] == hoped["place"])
 
 
-def write_card(folder: Path, facts: dict[str, Any], report: Callable[[str], None]) -> None:
-    """Measure the model in `folder` and write `card.json` and `README.md` beside it."""
+def write_card(
+    folder: Path, facts: dict[str, Any], images: int, report: Callable[[str], None]
+) -> None:
+    """Measure the model in `folder` on `images` scenes of each kind, and write `card.json` and
+    `README.md` beside it."""
     captioner = OspreyCaptioner.from_folder(folder, device="cpu")
     figures = {}
     for name, difficulty in (("clear scenes", 0.3), ("hard scenes", 1.0)):
         report(f"measuring on fresh {name} ...")
-        figures[name] = measure(captioner, images=60, difficulty=difficulty)
+        figures[name] = measure(captioner, images=images, difficulty=difficulty)
     card = {**facts, "fresh_seeds": figures}
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     (folder / "README.md").write_text(_page(folder.name, card))

@@ -44,7 +44,8 @@ class Recipe:
 
     The numbers of steps, not the clock, decide when it ends, so that a seed gives the same model
     however busy the machine is. Pictures of `heads_side_px` cost a quarter of those in use; the
-    last `full_size_share` of the answers is learned on pictures of the size in use.
+    last `full_size_share` of the answers is learned on pictures of the size in use. The card's
+    figures come from `card_images` scenes of each kind.
     """
 
     seed: int = 0
@@ -61,14 +62,17 @@ class Recipe:
     full_size_share: float = 0.15
     answers_lr: float = 1.5e-3
     weight_decay: float = 0.05
+    card_images: int = 60
 
     def scaled(self, length: float) -> Recipe:
-        """The same with `length` times as many steps in both stages."""
+        """The same with `length` times as many steps in both stages; a short one, which is a trial,
+        also with fewer images for the card."""
         return replace(
             self,
             heads_steps=max(1, round(self.heads_steps * length)),
             ramp_scenes=round(self.ramp_scenes * length),
             answers_steps=max(2, round(self.answers_steps * length)),
+            card_images=max(2, round(self.card_images * min(1.0, length))),
         )
 
 
@@ -128,6 +132,7 @@ def train(out: Path, recipe: Recipe, report: Report) -> None:
             "weights_hash": weights_hash(out),
             "heads": scores,
         },
+        recipe.card_images,
         report,
     )
 
@@ -205,6 +210,8 @@ def _answer_batches(model: Osprey, recipe: Recipe) -> Iterator[list[ImageSample]
         (recipe.heads_side_px, recipe.answers_batch, recipe.answers_steps - full),
         (model.config.image_size_px, recipe.full_size_batch, full),
     ):
+        if not steps:
+            continue
         scenes = SceneStream(recipe.seed + 1, side, ramp=0, shows=recipe.scene_shows)
         yield from islice(_batches(scenes, size, list), steps)
 

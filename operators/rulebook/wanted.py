@@ -36,9 +36,11 @@ class Wanted:
 
 
 def hear(caption: Caption, categories: tuple[str, ...]) -> Heard:
-    """What a caption claims; as sure as its record says, which is rounded."""
+    """What a caption claims; as sure as its record says, which is rounded. A captioner that does
+    not say how sure it is counts as not sure."""
     said = read_caption(caption.text, categories)
-    return Heard(said=said, sure=math.exp(round(caption.mean_logprob, 4)))
+    logprob = caption.mean_logprob
+    return Heard(said=said, sure=0.0 if logprob is None else math.exp(round(logprob, 4)))
 
 
 def read_wanted(data: Any, categories: tuple[str, ...]) -> Wanted:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from streamer.commands.caption import find_config
 from streamer.commands.demo import write_film
-from streamer.commands.running import err, out, write_json
+from streamer.commands.running import check_json, err, out, write_json
 from streamer.config import load_pipeline
 from streamer.executors.bare import run_bare
 from streamer.executors.local import run_local
@@ -40,6 +40,7 @@ def hardware() -> dict[str, Any]:
 
 def bench_pipeline(file: Path | None, *, rounds: int, config: str, json_path: Path | None) -> int:
     """Wall time of the local executor against the same operators in a bare loop."""
+    check_json(json_path)
     with tempfile.TemporaryDirectory(prefix="streamer-bench-") as folder:
         if file is None:
             file = Path(folder) / "film.mp4"

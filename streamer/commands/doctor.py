@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.markup import escape
 from rich.table import Table
 
 from streamer import __version__
@@ -15,7 +16,8 @@ from streamer.commands.running import out, write_json
 
 _NEEDED = ("torch", "torchvision", "transformers", "timm", "av", "opencv-python-headless", "numpy",
            "pycocotools", "pysubs2", "pydantic", "typer", "scipy", "safetensors")  # fmt: skip
-_EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord"}
+_EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord",
+           "httpx": "endpoint", "sentencepiece": "official"}  # fmt: skip
 
 
 def run_doctor(json_path: Path | None) -> int:
@@ -38,10 +40,10 @@ def run_doctor(json_path: Path | None) -> int:
     for title in ("packages", "devices", "weights", "codecs"):
         table = Table(title=title, title_justify="left", box=None, show_header=False)
         for name, value in report[title].items():
-            table.add_row(name, _shown(name, value))
+            table.add_row(escape(name), escape(_shown(name, value)))
         out.print(table)
     for problem in report["problems"]:
-        out.print(f"[red]problem:[/red] {problem}")
+        out.print(f"[red]problem:[/red] {escape(problem)}")
     if not report["problems"]:
         out.print("[green]all is well[/green]")
     write_json(json_path, report)
@@ -78,8 +80,9 @@ def _devices() -> dict[str, Any]:
 
 
 def _weights() -> dict[str, str]:
-    from model.osprey.checkpoint import weight_files, weights_hash
+    from model.osprey.checkpoint import weights_hash
     from model.weights import bundled_weights, weights_folder
+    from model.weights.files import weight_files
 
     found = {}
     for name in bundled_weights():

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from streamer.commands.caption import find_config
 from streamer.commands.demo import write_film
-from streamer.commands.running import OK, STOPPED, err, execute, out, write_json
+from streamer.commands.running import OK, STOPPED, check_json, err, execute, out, write_json
 from streamer.config import load_pipeline
 from streamer.pipeline import Output
 from streamer.records import Caption, Frame
@@ -40,6 +41,7 @@ def evaluate_films(
     quiet: bool,
 ) -> int:
     """Render `films` films from `seed` on, run each, and sum up what was right."""
+    check_json(json_path)
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="streamer-films-") as folder:
         for number in range(seed, seed + films):
@@ -61,7 +63,8 @@ def evaluate_films(
             results.append({"seed": number, **result})
             film.unlink()
             if not quiet:
-                err.print(f"{len(results)} of {films}, seed {number}: {_line(result)}")
+                line = f"{len(results)} of {films}, seed {number}: {_line(result)}"
+                err.print(line, markup=False, soft_wrap=True)
     sums = {name: sum(result[name] for result in results) for name in _SUMS}
     table = Table(box=None, pad_edge=False)
     for column in ("of", "right", "", "share"):
@@ -98,6 +101,7 @@ def evaluate_words(
     files: list[Path], *, config: str, overrides: list[str], json_path: Path | None, quiet: bool
 ) -> int:
     """Caption films of any kind and compare colour and place words with the masks' own pixels."""
+    check_json(json_path)
     rows: list[dict[str, Any]] = []
     for file in files:
         with tempfile.TemporaryDirectory(prefix="streamer-words-") as folder:
@@ -126,7 +130,7 @@ def evaluate_words(
     total = {"input": "all", **{name: sum(row[name] for row in rows) for name in names}}
     for row in [*rows, total] if len(rows) > 1 else rows:
         table.add_row(
-            Path(row["input"]).name,
+            escape(Path(row["input"]).name),
             str(row["frames"]),
             str(row["captions"]),
             _ratio(row["colour_true"], row["colour_said"]),
@@ -183,7 +187,8 @@ def _judge(captions: list[Caption], frames: Any) -> dict[str, Any]:
             else:
                 categories[said["category"]] += 1
                 count["claimed"] += 1
-                count["claimed_surely"] += math.exp(caption.mean_logprob) >= _SURE
+                sure = caption.mean_logprob is not None and math.exp(caption.mean_logprob) >= _SURE
+                count["claimed_surely"] += sure
         if not by_frame:
             break
     names = ("colour_said", "colour_true", "place_said", "place_true", "object", "claimed",

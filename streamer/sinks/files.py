@@ -12,7 +12,8 @@ from streamer.errors import OutputError
 
 
 def prepare(path: Path) -> None:
-    """Make the folders above and an empty file, so that a mistake shows before the work.
+    """Make the folders above and see that the file can be written, so that a mistake shows before
+    the work. What an earlier run left in it stays until there is something new to write.
 
     Raises:
         OutputError: naming the path, what is wrong and what to do.
@@ -21,7 +22,7 @@ def prepare(path: Path) -> None:
         raise OutputError(f"{path} is a folder; give the path of a file to write")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        path.open("ab").close()
     except (FileExistsError, NotADirectoryError):
         raise OutputError(f"{path.parent} is a file, not a folder; choose another path") from None
     except OSError as error:

@@ -27,11 +27,8 @@ class _Lines:
 
     def open(self) -> None:
         prepare(self.path)
-        self._file = self.path.open("w", encoding="utf-8", buffering=1)
 
     def write(self, data: dict[str, Any], key: str) -> None:
-        if self._file is None:
-            raise RuntimeError("open() comes before write()")
         if key in self._written:
             return
         try:
@@ -40,24 +37,29 @@ class _Lines:
             raise ContractError(f"{data['record']} {data['id']} is not JSON: {error}") from None
         with writing(self.path):
             # one write a line: what a crash leaves behind is whole lines
-            self._file.write(line + "\n")
+            self._new().write(line + "\n")
         self._written[key] = None
         if len(self._written) > _REMEMBERED:
             del self._written[next(iter(self._written))]
 
     def flush(self) -> None:
-        if self._file is None:
-            return
         with writing(self.path):
-            self._file.flush()
+            file = self._new()
+            file.flush()
             if self.path.is_file():  # a pipe has nothing to be made durable
-                os.fsync(self._file.fileno())
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             with writing(self.path):
                 file.close()
+
+    def _new(self) -> IO[str]:
+        """The file, emptied when it is first needed: a run that fails before keeps the old one."""
+        if self._file is None:
+            self._file = self.path.open("w", encoding="utf-8", buffering=1)
+        return self._file
 
 
 class JsonLines(Sink[Caption | Event]):

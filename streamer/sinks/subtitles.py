@@ -42,13 +42,12 @@ class Subtitles(Sink[Caption]):
             raise ValueError(f"max_lines is {max_lines}; at least 1")
         self.max_lines = max_lines
         self._captions: dict[str, Caption] = {}
-        self._unsaved = False
+        self._unsaved = True
 
     def open(self, streams: Sequence[StreamInfo]) -> None:
         if len(streams) != 1:
             raise OutputError(f"{self.path}: subtitles are for one stream, not {len(streams)}")
         prepare(self.path)
-        self._save()
 
     def write(self, record: Caption) -> None:
         if record.end_ns is not None:
@@ -60,7 +59,8 @@ class Subtitles(Sink[Caption]):
             self._save()
 
     def close(self) -> None:
-        self.flush()
+        if self._captions:  # a run that failed before there were any keeps the old file
+            self.flush()
 
     def _save(self) -> None:
         subtitles = pysubs2.SSAFile()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.osprey.checkpoint import load_state
-from model.osprey.config import OspreyConfig
-from model.osprey.language import decode_greedy, prefill
+from model.osprey.checkpoint import load_folder
+from model.osprey.decoding import DecodingBatch, Row
+from model.osprey.language import LanguageRunner
 from model.osprey.mask_extractor import MaskExtractor, pool
 from model.osprey.model import Osprey
 from model.osprey.processor import preprocess
@@ -79,11 +78,15 @@ def test_extractor_at_official_sizes(reference_dir: Path) -> None:
     golden = load_file(reference_dir / "mask_extractor_full.safetensors")
     extractor = MaskExtractor(WIDTHS, 1024, 1024, 112, 4096)
     fill(extractor, "mask_extractor.")
+    for name, tensor in extractor.state_dict().items():
+        torch.testing.assert_close(tensor.flatten()[:8], golden[f"head.{name}"].flatten())
     features = []
     for name, channels, side in LEVELS:
         noise = counter_hash(f"feat.{name}", (1, channels, side, side)).astype(np.float32)
         wave = (0.5 * np.sin(0.37 * np.arange(channels))).astype(np.float32)
         features.append(torch.from_numpy(noise + wave[:, None, None]))
+        head = features[-1][0, :4, :2, :4]
+        torch.testing.assert_close(head, golden[f"feat_head_{name}"].reshape(4, 2, 4))
     levels = Levels(*features)
     for size in ("150x200", "480x640", "512x512"):
         masks = golden[f"masks_{size}"]
@@ -94,6 +97,9 @@ def test_extractor_at_official_sizes(reference_dir: Path) -> None:
         mask_token, pos_token = extractor(levels, masks)
         torch.testing.assert_close(mask_token, golden[f"mask_token_{size}"], atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(pos_token, golden[f"pos_token_{size}"], atol=2e-5, rtol=1e-4)
+        extractor.keep_small = True  # no golden mask vanishes on every level, so nothing changes
+        torch.testing.assert_close(extractor.mask_tokens(levels, masks), mask_token)
+        extractor.keep_small = False
 
 
 def test_preprocessing(reference_dir: Path) -> None:
@@ -114,31 +120,23 @@ def test_tower_at_official_size(reference_dir: Path) -> None:
     with torch.inference_mode():
         levels = tower(golden["image"])
         odd = tower(golden["image_80x112"])
+        stem = tower.trunk.stem(golden["image"])
+    torch.testing.assert_close(stem, golden["stem"], atol=2e-4, rtol=1e-4)
     for name in Levels._fields:
         torch.testing.assert_close(getattr(levels, name), golden[name], atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(odd.res4, golden["res4_80x112"], atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(odd.res5, golden["res5_80x112"], atol=2e-4, rtol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def tiny(reference_dir: Path) -> Osprey:
-    data: dict[str, Any] = json.loads((reference_dir / "e2e_tiny_config.json").read_text())
-    data["osprey_streamer"] = {
-        "vision_depths": [2, 2, 3, 2],
-        "vision_widths": [16, 32, 64, 128],
-        "extractor_width": 32,
-        "position_width": 32,
-    }
-    model = Osprey(OspreyConfig.from_dict(data)).eval()
-    load_state(model, load_file(reference_dir / "e2e_tiny_state_dict.safetensors"))
-    return model
-
-
-@pytest.fixture(scope="module")
-def golden(reference_dir: Path) -> dict[str, Tensor]:
-    vectors = load_file(reference_dir / "e2e_tiny.safetensors")
-    pixels = load_file(reference_dir / "preprocess.safetensors")["pixel_values_200x300"]
-    return vectors | {"pixels": pixels.reshape(1, 3, 512, 512)}
+def test_the_official_state_dict_as_a_folder(
+    reference_dir: Path, tiny: Osprey, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(tiny.config.to_dict()))
+    shutil.copy(reference_dir / "e2e_tiny_state_dict.safetensors", tmp_path / "model.safetensors")
+    loaded = load_folder(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
+    assert len(tiny.state_dict()) == len(loaded.state_dict())
+    for name, tensor in tiny.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
 
 
 def test_narrow_tower(reference_dir: Path, tiny: Osprey, golden: dict[str, Tensor]) -> None:
@@ -174,23 +172,43 @@ def test_generation_over_one_shared_prefix(tiny: Osprey, golden: dict[str, Tenso
     ids = golden["input_ids_single"][0].long()
     at = int((ids == -200).nonzero()[0, 0])
     slot = int((ids == 400).nonzero()[0, 0])
+    runner = LanguageRunner(tiny.language)
     with torch.inference_mode():
         levels = tiny.vision_tower(golden["pixels"])
         head = [tiny.embed(ids[:at]), tiny.image_tokens(levels)[0], tiny.embed(ids[at + 1 : slot])]
-        prefix = prefill(tiny.language, torch.cat(head)[None])
+        prefix = runner.extend(None, torch.cat(head))
         tokens = tiny.mask_extractor(levels, golden["masks"])
-        suffix = [
-            tiny.splice_regions(ids[slot:], tokens[0][i : i + 1], tokens[1][i : i + 1])
+        answers = [
+            Row(
+                prefix,
+                tiny.splice_regions(ids[slot:], tokens[0][i : i + 1], tokens[1][i : i + 1]),
+                12,
+            )
             for i in range(3)
         ]
-        answers = decode_greedy(
-            tiny.language, prefix, torch.stack(suffix), max_new_tokens=12, eos_token_id=None
-        )
+        batch = DecodingBatch(runner, eos_token_id=None)
+        batch.join(answers)
+        while batch.rows:
+            batch.step()
     for i, answer in enumerate(answers):
-        assert list(answer.token_ids) == golden["generated"][i].tolist()
+        assert answer.tokens == golden["generated"][i].tolist()
         scores = golden["generated_scores"][i].log_softmax(-1)
         wanted = scores.gather(1, golden["generated"][i].long()[:, None])[:, 0]
-        np.testing.assert_allclose(answer.token_logprobs, wanted, atol=2e-4)
+        np.testing.assert_allclose(answer.logprobs, wanted, atol=2e-4)
+
+
+def test_scores_of_every_greedy_step(tiny: Osprey, golden: dict[str, Tensor]) -> None:
+    ids = golden["input_ids_single"][0].long()
+    for i in range(3):
+        made = golden["generated"][i].long()
+        row = torch.cat([ids, made[:-1]])[None]
+        with torch.inference_mode():
+            logits = tiny(golden["pixels"], row, [golden["masks"][i : i + 1]]).logits[0, -12:]
+        torch.testing.assert_close(logits, golden["generated_scores"][i], atol=2e-4, rtol=0)
+        top = logits.topk(2, dim=-1).values
+        torch.testing.assert_close(
+            top[:, 0] - top[:, 1], golden["generated_margin"][i], atol=4e-4, rtol=0
+        )
 
 
 def test_training_loss_and_gradients(tiny: Osprey, golden: dict[str, Tensor]) -> None:
@@ -202,6 +220,8 @@ def test_training_loss_and_gradients(tiny: Osprey, golden: dict[str, Tensor]) ->
     for row in range(2):
         spliced = tiny.spliced_labels(ids[row], labels[row], 1023)
         assert spliced.tolist() == wanted[row].tolist()
+    attention = tiny.spliced_attention(golden["train_attention_mask"].long(), 1023)
+    assert attention.tolist() == golden["train_new_attention_mask"].long().tolist()
     tiny.zero_grad()
     out = tiny(pixels, ids, masks, labels, golden["train_attention_mask"].long())
     assert out.loss is not None

@@ -86,6 +86,8 @@ def test_a_new_run_starts_anew(tmp_path: Path) -> None:
     path.write_text("from an earlier run\n")
     sink = JsonLines(str(path))
     sink.open([STREAM])
+    assert path.read_text(), "nothing new yet, so the old is kept"
+    sink.flush()
     sink.close()
     assert path.read_text() == ""
 

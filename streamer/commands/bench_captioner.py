@@ -1,0 +1,68 @@
+"""`streamer bench captioner`: the engine beside the official procedure, and beside the roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from streamer.commands.bench import hardware
+from streamer.commands.running import err, out, write_json
+from streamer.errors import ConfigError
+
+
+def bench_captioner(
+    model: str,
+    *,
+    regions: Sequence[int],
+    words: Sequence[int],
+    frames: int,
+    rounds: int,
+    reference: bool,
+    json_path: Path | None,
+) -> int:
+    """Measure every case and show a table.
+
+    Raises:
+        ConfigError: for a model that cannot be measured here.
+    """
+    from model.evaluation.captioner_speed import (
+        Case,
+        frames_a_second,
+        notes,
+        run_cases,
+        table,
+        to_json,
+    )
+    from model.evaluation.subjects import subject
+
+    try:
+        of = subject(model)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    cases = [Case(r, w, frames) for w in words for r in regions]
+    ceilings, figures = run_cases(
+        of, cases, rounds=rounds, reference=reference, report=lambda line: err.print(line)
+    )
+    head, _, *lines = table(figures)
+    shown = Table(box=None, pad_edge=False)
+    for column in _cells(head):
+        shown.add_column(column, justify="right")
+    for line in lines:
+        shown.add_row(*_cells(line))
+    out.print(shown)
+    for note in notes(figures):
+        out.print(note)
+    data = {"what": "captioner", "model": of.name, **to_json(ceilings, figures)}
+    if of.captioner.tokenizer is not None:
+        data["frames_a_second"] = fps = frames_a_second(of, frames=24, regions=16, batch=4)
+        out.print(f"{of.name}: {fps:.1f} frames/s of 720 x 1280 with 16 regions, short captions")
+    machine = hardware()
+    out.print(f"on {machine['cpu']}, {machine['cores']} cores, gpu: {machine['gpu'] or 'none'}")
+    write_json(json_path, data | {"hardware": machine})
+    return 0
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]

@@ -1,0 +1,132 @@
+"""What only a CUDA device can show. Skips where there is none; `make gpu-check` runs it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.evaluation.captioner_speed import Case, measure, run_engine
+from model.evaluation.pictures import ellipses, picture
+from model.evaluation.roofline import measure_ceilings
+from model.evaluation.stopwatch import Stopwatch
+from model.evaluation.subjects import MID, Subject, random_model, subject
+from model.osprey.attention import attend, attend_plainly
+from model.osprey.captioner import OspreyCaptioner
+from model.osprey.decoding import DecodingBatch
+from model.osprey.engine import Engine
+from model.osprey.graphs import GraphedBatch
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+HW = (200, 300)
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, 4, 32), (8, 2, 128)])
+def test_attention_tells_output_and_log_sum_exp(
+    dtype: torch.dtype, heads: int, kv_heads: int, width: int
+) -> None:
+    torch.manual_seed(0)
+    tolerance = 2e-2 if dtype is torch.bfloat16 else 1e-4
+    for new, length in ((1, 13), (1, 64), (5, 77), (40, 1080)):
+        q = torch.randn(3, new, heads, width, device=CUDA, dtype=dtype)
+        k, v = torch.randn(2, 3, kv_heads, length, width, device=CUDA, dtype=dtype)
+        wide_k, wide_v = (x.repeat_interleave(heads // kv_heads, dim=1) for x in (k, v))
+        bias = torch.zeros(3, 1, 1, length, device=CUDA, dtype=dtype)
+        bias[1, ..., 7:] = float("-inf")
+        for given in (None, bias):
+            out, lse = attend(q, k, v, bias=given)
+            wanted = attend_plainly(q.transpose(1, 2), wide_k, wide_v, given, causal=False)
+            torch.testing.assert_close(out, wanted[0].transpose(1, 2), atol=tolerance, rtol=0.02)
+            torch.testing.assert_close(lse, wanted[1].transpose(1, 2), atol=tolerance, rtol=0.02)
+        own = attend(q, k[:, :, :new], v[:, :, :new], causal=True)
+        wanted = attend_plainly(
+            q.transpose(1, 2), wide_k[:, :, :new], wide_v[:, :, :new], None, causal=True
+        )
+        torch.testing.assert_close(own[0], wanted[0].transpose(1, 2), atol=tolerance, rtol=0.02)
+
+
+def asked(seed: int, regions: tuple[int, ...]) -> tuple[list, list]:  # type: ignore[type-arg]
+    rng = np.random.default_rng(seed)
+    masks = [ellipses(count, HW, rng) for count in regions]
+    return [picture(HW, of_image, rng) for of_image in masks], masks
+
+
+def exact(name: str, device: torch.device) -> Subject:
+    """Osprey-nano or the mid-size model in float32."""
+    if name == "mid":
+        model = random_model(MID, torch.device("cpu"), torch.float32).to(device)
+        captioner = OspreyCaptioner(model, None, name="mid", weights_hash="0" * 12)
+        return Subject("mid", captioner, subject("mid", torch.device("cpu")).ids)
+    of = subject("nano", torch.device("cpu"))
+    of.captioner.model.to(device)
+    captioner = OspreyCaptioner(
+        of.captioner.model, of.captioner.tokenizer, name="nano", weights_hash="0" * 12
+    )
+    captioner.engine.batch.eos_token_id = None
+    return Subject("nano", captioner, of.ids)
+
+
+@pytest.mark.parametrize("name", ["mid", "nano"])
+def test_float32_words_are_those_of_the_cpu(name: str) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    images, masks = asked(1, (9, 3))
+    on_cpu = exact(name, torch.device("cpu"))
+    wanted = run_engine(on_cpu, images, masks, 6, Stopwatch(torch.device("cpu")))
+    on_gpu = exact(name, CUDA)
+    assert isinstance(on_gpu.captioner.engine.batch, GraphedBatch)
+    found = run_engine(on_gpu, images, masks, 6, Stopwatch(CUDA))
+    pairs = [(a, b) for x, y in zip(found, wanted, strict=True) for a, b in zip(x, y, strict=True)]
+    # random weights have near-ties, which two devices may round apart
+    assert np.mean([a == b for a, b in pairs]) >= (0.9 if name == "mid" else 1.0)
+    assert on_gpu.captioner.engine.batch.recordings > 0
+
+
+def test_graphs_give_the_words_of_plain_steps() -> None:
+    of = subject("mid", CUDA)
+    assert of.captioner.model.dtype is torch.bfloat16
+    images, masks = asked(2, (5, 17, 1))
+    engine = of.captioner.engine
+    engine.most_rows = 8  # rows leave and join
+    graphed = run_engine(of, images, masks, 70, Stopwatch(CUDA))
+    plain = DecodingBatch(of.captioner.runner, eos_token_id=None)
+    of.captioner.engine = Engine(plain, budget_bytes=engine.budget_bytes)
+    eager = run_engine(of, images, masks, 70, Stopwatch(CUDA))
+    pairs = [(a, b) for x, y in zip(graphed, eager, strict=True) for a, b in zip(x, y, strict=True)]
+    # in bf16 two batch sizes may round a near-tie apart, and an answer goes its own way from there
+    first_words = np.mean([a[:4] == b[:4] for a, b in pairs])
+    assert first_words > 0.8
+
+
+def test_lack_of_memory_halves_the_batch() -> None:
+    of = subject("mid", CUDA)
+    images, masks = asked(3, (40,))
+    run_engine(of, images, masks, 4, Stopwatch(CUDA))
+    torch.cuda.empty_cache()
+    total = torch.cuda.mem_get_info()[1]
+    # the allocator itself says no: room for a part of the rows' keys and values
+    row = of.captioner.runner.position_bytes * of.captioner.engine.batch.padded(1000)
+    limit = torch.cuda.memory_reserved() + 20 * row
+    torch.cuda.set_per_process_memory_fraction(limit / total)
+    try:
+        answers = run_engine(of, images, masks, 1000, Stopwatch(CUDA))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert of.captioner.engine.halvings > 0
+    assert [len(answer) for answer in answers[0]] == [1000] * 40
+
+
+def test_the_benchmark_counts() -> None:
+    of = subject("mid", CUDA)
+    figures = measure(
+        of, Case(4, 8), measure_ceilings(CUDA, torch.bfloat16), rounds=1, reference=True
+    )
+    assert figures.reference_regions == 4
+    assert 0 < figures.share < 1
+    assert figures.engine_peak_bytes is not None
+    assert figures.engine_peak_bytes > 0

@@ -64,11 +64,20 @@ class Entry:
         return copy.deepcopy(self.prototype)
 
     def is_on(self, stream_id: str, time_ns: int, begins: datetime | None) -> bool:
-        """Whether it looks at this moment of a stream."""
+        """Whether it looks at this moment of a stream.
+
+        Raises:
+            ConfigError: when it goes by the hours of the day and the stream has no clock.
+        """
         if not any(fnmatchcase(stream_id, name) for name in self.streams):
             return False
         if self.spans is None:
             return True
+        if begins is None and any(span.needs_clock(stream_id) for span in self.spans):
+            raise ConfigError(
+                f"rule {self.name!r} goes by the hours of the day, but clocks: of the rule file "
+                f"does not say when stream {stream_id!r} begins; add it, or name streams:"
+            )
         return any(span.holds(stream_id, time_ns, begins) for span in self.spans)
 
 

@@ -22,6 +22,10 @@ class Span:
     minutes: tuple[int, int] | None = None
     media_ns: tuple[int, int] | None = None
 
+    def needs_clock(self, stream_id: str) -> bool:
+        """Whether the wall time of a stream has to be known."""
+        return self.media_ns is None and fnmatchcase(stream_id, self.streams)
+
     def holds(self, stream_id: str, time_ns: int, begins: datetime | None) -> bool:
         """Whether a moment of a stream lies in the span.
 

@@ -164,7 +164,8 @@ def test_schedules_by_the_hours_of_the_day(tmp_path: Path) -> None:
     no_clock = write_rules(
         tmp_path, {**ENTER, "schedule": "night"}, schedules=night, clocks={"gate": "2026-11-27"}
     )
-    assert found(no_clock, items) == []
+    with pytest.raises(ConfigError, match="does not say when stream 'test' begins"):
+        found(no_clock, items)
 
 
 def test_stored_records_give_what_a_run_gave(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_encode_box_equals_encode(
     assert Mask.encode_box(crop, left, top, whole.shape) == Mask.encode(whole)
 
 
+@given(st.lists(DENSE, max_size=4), st.integers(0, 5), st.integers(0, 5))
+def test_many_at_once_equal_one_after_the_other(crops: list[np.ndarray], x: int, y: int) -> None:
+    hw = (20, 21)
+    made = Mask.encode_boxes([(crop, x, y) for crop in crops], hw)
+    for crop, mask in zip(crops, made, strict=True):
+        dense = np.zeros(hw, bool)
+        dense[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        assert mask == Mask.encode(dense)
+
+
 @given(DENSE, st.data())
 def test_iou(a: np.ndarray, data: st.DataObject) -> None:
     b = data.draw(arrays(bool, a.shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
@@ -29,6 +29,7 @@ def test_the_code_is_cocos(dense: np.ndarray) -> None:
     assert Mask.encode(dense).counts.encode() == code["counts"]
 
 
+@settings(deadline=None)
 @given(DENSE)
 def test_box_is_tight(dense: np.ndarray) -> None:
     mask = Mask.encode(dense)
@@ -44,12 +45,24 @@ def test_box_is_tight(dense: np.ndarray) -> None:
     assert (crop == dense[y0:y1, x0:x1]).all()
 
 
+@settings(deadline=None)
 @given(DENSE, *[st.integers(0, 5)] * 4)
 def test_encode_box_equals_encode(
     crop: np.ndarray, left: int, top: int, right: int, bottom: int
 ) -> None:
     whole = np.pad(crop, ((top, bottom), (left, right)))
     assert Mask.encode_box(crop, left, top, whole.shape) == Mask.encode(whole)
+
+
+@settings(deadline=None)
+@given(st.lists(DENSE, max_size=4), st.integers(0, 5), st.integers(0, 5))
+def test_many_at_once_equal_one_after_the_other(crops: list[np.ndarray], x: int, y: int) -> None:
+    hw = (20, 21)
+    made = Mask.encode_boxes([(crop, x, y) for crop in crops], hw)
+    for crop, mask in zip(crops, made, strict=True):
+        dense = np.zeros(hw, bool)
+        dense[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        assert mask == Mask.encode(dense)
 
 
 @given(DENSE, st.data())

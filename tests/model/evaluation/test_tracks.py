@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.evaluation.tracks import Overlaps, TrackScores, box_iou, join, score_tracks
+from model.evaluation.tracks import (
+    Overlaps,
+    TrackScores,
+    box_iou,
+    came_back,
+    join,
+    score_tracks,
+)
 
 
 def overlaps(truth: list[int], found: list[int], iou: object) -> Overlaps:
@@ -154,3 +161,15 @@ def test_what_cannot_be_is_refused() -> None:
         overlaps([1, 1], [2], [[0], [0]])
     with pytest.raises(ValueError, match="outside"):
         overlaps([1], [2], [[1.5]])
+
+
+@pytest.mark.parametrize(("again", "answers"), [(5, [True]), (6, [False]), (None, [False])])
+def test_an_object_that_was_hidden_and_its_id(again: int | None, answers: list[bool]) -> None:
+    seen = [overlaps([1, 2], [5, 9], np.eye(2))] * 4
+    gone = [overlaps([2], [9], [[1]])] * 3
+    found = [] if again is None else [again]
+    back = [overlaps([1, 2], [*found, 9], np.eye(2)[:, 2 - len(found) - 1 :])] * 4
+    pictures = [*seen, *gone, *back]
+    assert came_back(pictures, [(1, 4, 7)]) == answers
+    # an object that never had a track tells nothing
+    assert came_back(pictures, [(3, 4, 7)]) == []

@@ -168,6 +168,7 @@ def _judge(captions: list[Caption], frames: Any) -> dict[str, Any]:
     count: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     wrong: list[str] = []
+    sure: list[str] = []
     for frame in frames:
         if not isinstance(frame, Frame):
             continue
@@ -187,8 +188,9 @@ def _judge(captions: list[Caption], frames: Any) -> dict[str, Any]:
             else:
                 categories[said["category"]] += 1
                 count["claimed"] += 1
-                sure = caption.mean_logprob is not None and math.exp(caption.mean_logprob) >= _SURE
-                count["claimed_surely"] += sure
+                if caption.mean_logprob is not None and math.exp(caption.mean_logprob) >= _SURE:
+                    count["claimed_surely"] += 1
+                    sure.append(f"#{caption.track_id} {caption.text}, {caption.mean_logprob:.3f}")
         if not by_frame:
             break
     names = ("colour_said", "colour_true", "place_said", "place_true", "object", "claimed",
@@ -198,4 +200,5 @@ def _judge(captions: list[Caption], frames: Any) -> dict[str, Any]:
         **{name: count[name] for name in names},
         "categories": dict(categories.most_common()),
         "wrong_colours": wrong,
+        "sure_claims": sure,
     }

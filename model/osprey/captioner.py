@@ -61,7 +61,7 @@ class OspreyCaptioner:
         self.tokenizer = tokenizer
         self.name = name
         self.weights_hash = weights_hash
-        self.runner = LanguageRunner(model.language)
+        self.runner = LanguageRunner(model.language, model.config.hedge)
         budget = budget_bytes(model.device) if memory_bytes is None else memory_bytes
         cache = PrefixCache(int(budget * CACHE_SHARE))
         self.prefiller = Prefiller(model, self.runner, cache)

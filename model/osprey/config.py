@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 EXTENSION = "osprey_streamer"
@@ -41,13 +41,28 @@ def _vicuna_7b() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hedge:
+    """Words that are said only when the model is sure of them.
+
+    A small model with a closed vocabulary takes what it does not know for the nearest that it
+    knows. One of `token_ids` whose probability is below `least` (0..1) becomes `instead_id`, and
+    the answer goes on from there.
+    """
+
+    token_ids: tuple[int, ...]
+    instead_id: int
+    least: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class OspreyConfig:
     """The defaults are those of Osprey-7B.
 
     `mm_hidden_size` is the width of the tower level that becomes image tokens (res4);
     `extractor_width` the width in which the four pooled levels are summed; `position_width` the
     hidden width of the position MLP over the `mask_grid` x `mask_grid` mask. `<mask>` and `<pos>`
-    have ids behind the vocabulary and no rows in the embedding table.
+    have ids behind the vocabulary and no rows in the embedding table. `hedge` holds for captions,
+    not for training; the official model has none.
     """
 
     image_size_px: int = 512
@@ -58,6 +73,7 @@ class OspreyConfig:
     mask_grid: int = 112
     mm_hidden_size: int = 768
     language: dict[str, Any] = field(default_factory=_vicuna_7b)
+    hedge: Hedge | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -100,6 +116,8 @@ class OspreyConfig:
         for name in ("vision_depths", "vision_widths"):
             if name in own:
                 own[name] = tuple(own[name])
+        if own.get("hedge"):
+            own["hedge"] = _hedge(own["hedge"])
         language = _vicuna_7b() | {k: data[k] for k in _LLAMA_FIELDS if data.get(k) is not None}
         mm_hidden_size = data.get("mm_hidden_size") or 768
         for name, size in [("mm_hidden_size", mm_hidden_size), *language.items()]:
@@ -117,6 +135,7 @@ class OspreyConfig:
             "extractor_width": self.extractor_width,
             "position_width": self.position_width,
             "mask_grid": self.mask_grid,
+            **({"hedge": asdict(self.hedge)} if self.hedge else {}),
         }
         return {
             "architectures": ["OspreyLlamaForCausalLM"],
@@ -126,3 +145,16 @@ class OspreyConfig:
             **self.language,
             EXTENSION: own,
         }
+
+
+def _hedge(data: Any) -> Hedge:
+    try:
+        return Hedge(
+            token_ids=tuple(int(i) for i in data["token_ids"]),
+            instead_id=int(data["instead_id"]),
+            least=float(data["least"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"config.json: hedge is {data!r}; wanted token_ids, instead_id and least"
+        ) from None

@@ -10,6 +10,7 @@ a head, D channels of the model, V words, L layers.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from model.osprey.attention import PrefixKV, Shared, attend, join
+from model.osprey.config import Hedge
 
 
 def build_language_model(sizes: dict[str, Any]) -> LlamaForCausalLM:
@@ -36,14 +38,18 @@ class Memory(Protocol):
 class LanguageRunner:
     """Runs a Llama for inference."""
 
-    def __init__(self, language: LlamaForCausalLM) -> None:
+    def __init__(self, language: LlamaForCausalLM, hedge: Hedge | None = None) -> None:
         self.language = language
+        self._hedge = hedge
         config = language.config
         self.layers: int = config.num_hidden_layers
         self.kv_heads: int = config.num_key_value_heads
         self.context: int = config.max_position_embeddings
         weight: Tensor = language.lm_head.weight
         self.device, self.dtype = weight.device, weight.dtype
+        self._hedged_V = torch.zeros(config.vocab_size, dtype=torch.bool, device=self.device)
+        if hedge is not None:
+            self._hedged_V[list(hedge.token_ids)] = True
         self.width = int(language.model.layers[0].self_attn.head_dim)
         self._epsilon: float = config.rms_norm_eps
         # its frequencies are a buffer: a model that was cast has them rounded, which turns far
@@ -101,11 +107,17 @@ class LanguageRunner:
         return x[:, 0]
 
     def words(self, state_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest next word of each row and its natural-log probability, both B."""
+        """The likeliest next word of each row, or what a hedge says for it, and its natural-log
+        probability, both B."""
         state = self._norm(self.language.model.norm, state_BD)
         logits_BV = self.language.lm_head(state).float()
         best, chosen = logits_BV.max(dim=-1)
-        return chosen, best - logits_BV.logsumexp(dim=-1)
+        total = logits_BV.logsumexp(dim=-1)
+        if self._hedge is not None:
+            unsure = self._hedged_V[chosen] & (best - total < math.log(self._hedge.least))
+            chosen = chosen.masked_fill(unsure, self._hedge.instead_id)
+            best = torch.where(unsure, logits_BV[:, self._hedge.instead_id], best)
+        return chosen, best - total
 
     def extend(self, past: PrefixKV | None, embeds_SD: Tensor) -> PrefixKV:
         """A prefix with S more positions behind `past`; no output head."""

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from model.osprey.checkpoint import save_folder, weights_hash
-from model.osprey.config import OspreyConfig
+from model.osprey.config import Hedge, OspreyConfig
 from model.osprey.model import Osprey
 from model.osprey.processor import preprocess
 from model.osprey.prompt import build_prompt
 from model.synthetic.captions import vocabulary
+from model.synthetic.shapes import CATEGORIES, OBJECT, PART_NAMES
 from model.training.answers import Questions, answers_loss
 from model.training.card import write_card
 from model.training.heads import (
@@ -45,7 +46,8 @@ class Recipe:
     The numbers of steps, not the clock, decide when it ends, so that a seed gives the same model
     however busy the machine is. Pictures of `heads_side_px` cost a quarter of those in use; the
     last `full_size_share` of the answers is learned on pictures of the size in use. The card's
-    figures come from `card_images` scenes of each kind.
+    figures come from `card_images` scenes of each kind. Names less probable than `least_sure` are
+    not said; real footage is full of things that the world has not.
     """
 
     seed: int = 0
@@ -63,6 +65,7 @@ class Recipe:
     answers_lr: float = 1.5e-3
     weight_decay: float = 0.05
     card_images: int = 60
+    least_sure: float = 0.9
 
     def scaled(self, length: float) -> Recipe:
         """The same with `length` times as many steps in both stages; a short one, which is a trial,
@@ -76,9 +79,10 @@ class Recipe:
         )
 
 
-def nano_config(vocab_size: int) -> OspreyConfig:
+def nano_config(vocab_size: int, hedge: Hedge | None = None) -> OspreyConfig:
     """The sizes of osprey-nano, about 4 million parameters."""
     return OspreyConfig(
+        hedge=hedge,
         vision_depths=(2, 2, 4, 2),
         vision_widths=(32, 64, 128, 256),
         extractor_width=128,
@@ -112,7 +116,8 @@ def train(out: Path, recipe: Recipe, report: Report) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prompts = [build_prompt(name) for name in ("demo_short", "demo_detailed")]
     tokenizer = build_tokenizer([*words_of(prompts), *vocabulary()])
-    model = Osprey(nano_config(len(SPECIAL_TOKENS) + len(_words(tokenizer)))).to(device)
+    hedge = names_hedge(tokenizer, recipe.least_sure)
+    model = Osprey(nano_config(len(SPECIAL_TOKENS) + len(_words(tokenizer)), hedge)).to(device)
     for name, parameter in model.vision_tower.named_parameters():
         if name.endswith("gamma"):  # the usual 1e-6 is for training a hundred times as long
             nn.init.constant_(parameter, recipe.layer_scale)
@@ -134,6 +139,17 @@ def train(out: Path, recipe: Recipe, report: Report) -> None:
         },
         recipe.card_images,
         report,
+    )
+
+
+def names_hedge(tokenizer: Any, least: float) -> Hedge:
+    """Names of things are said when they are at least so probable, else "object"."""
+    names = (*CATEGORIES, *PART_NAMES)
+    ids = [tokenizer.convert_tokens_to_ids(name) for name in names if name != OBJECT]
+    return Hedge(
+        token_ids=tuple(ids),
+        instead_id=tokenizer.convert_tokens_to_ids(OBJECT),
+        least=least,
     )
 
 

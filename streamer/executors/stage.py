@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -58,6 +59,36 @@ class Stage:
             self.busy_s += time.perf_counter() - start_s
         self.items_out += len(outputs)
         return self._packed(parcels, outputs)
+
+    def snapshot(self, stream_id: str) -> bytes:
+        """The state of a stream, for `restore` in another worker.
+
+        Raises:
+            StreamerError: as the operator raised it, or naming the step for anything else.
+        """
+        try:
+            state = self.operator.snapshot(stream_id)
+        except StreamerError:
+            raise
+        except Exception as error:
+            raise _broken(self.step.name, "snapshot", error) from error
+        return pickle.dumps((self._floor_ns.get(stream_id), state))
+
+    def restore(self, stream_id: str, snapshot: bytes) -> None:
+        """Go on with a stream where `snapshot` was taken.
+
+        Raises:
+            StreamerError: as the operator raised it, or naming the step for anything else.
+        """
+        floor_ns, state = pickle.loads(snapshot)
+        if floor_ns is not None:
+            self._floor_ns[stream_id] = floor_ns
+        try:
+            self.operator.restore(stream_id, state)
+        except StreamerError:
+            raise
+        except Exception as error:
+            raise _broken(self.step.name, "restore", error) from error
 
     def close(self) -> None:
         """Give back what the operator holds."""

@@ -1,0 +1,69 @@
+"""A sink at work in its own thread, its records merged and with their pictures."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from streamer.executors.freight import with_pixels
+from streamer.executors.merge import Merge
+from streamer.executors.parcel import Aborted, Inbox
+from streamer.interfaces import Sink
+from streamer.pipeline import Output
+
+if TYPE_CHECKING:
+    from streamer.executors.hub import Hub
+
+
+class Writer:
+    """Writes what comes into its inbox until all streams have ended."""
+
+    def __init__(self, hub: Hub, output: Output) -> None:
+        self.hub = hub
+        self.output = output
+        self.sink: Sink[Any] = output.make()
+        self.inbox = Inbox(hub.queue_size)
+        self.failure: BaseException | None = None
+        self.done = False
+        self._thread = threading.Thread(target=self._guarded, name=f"sink {output.name}")
+        self._thread.daemon = True
+
+    def open(self) -> None:
+        """Open the sink."""
+        self.sink.open(self.hub.tally.streams)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and close the sink, whatever has happened."""
+        self.inbox.abort()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.sink.close()
+
+    def _guarded(self) -> None:
+        try:
+            self._write()
+        except Aborted:
+            return
+        except BaseException as error:
+            self.failure = error
+        self.done = self.failure is None
+        self.hub.post(lambda: None)
+
+    def _write(self) -> None:
+        senders = sorted(self.output.inputs, key=self.hub.pipeline.rank)
+        merge = Merge(senders) if self.sink.ordered else None
+        open_ends = len(senders) * len(self.hub.tally.streams)
+        while open_ends:
+            full = len(self.inbox) >= self.inbox.size
+            _, parcels = self.inbox.get()
+            if full:
+                self.hub.post(lambda: None)  # there is room again
+            for parcel in parcels:
+                open_ends -= parcel.end
+                for _, record in (merge.push(parcel) if merge else parcel).records:
+                    self.sink.write(with_pixels(record, self.hub.cluster.fetch))
+        self.sink.flush()

@@ -22,12 +22,12 @@ from streamer.executors.freight import Shelf
 from streamer.executors.fusion import grouped
 from streamer.executors.lane import Lane
 from streamer.executors.members import Cluster
-from streamer.executors.parcel import Inbox, Parcel
+from streamer.executors.parcel import Parcel
 from streamer.executors.reading import Reading
 from streamer.executors.seat import Seat
 from streamer.executors.worker import Place
 from streamer.executors.writing import Writer
-from streamer.pipeline import Output, Pipeline, Step
+from streamer.pipeline import Pipeline
 from streamer.report import RunReport, StepReport, Tally
 
 _TICK_S = 0.1
@@ -132,19 +132,19 @@ class Hub:
     def emit(self, parcel: Parcel, *, live: bool = False) -> bool:
         """Send a step's parcel to all its readers, each what it takes; False when one of them has
         no room, and then to none of them."""
-        readers: list[tuple[Step | Output, Inbox]] = []
-        for step in self.pipeline.steps:
-            if parcel.sender in step.inputs and step.name in self._crews:
-                readers.append((step, self._lane(step.name, parcel.stream_id).inbox))
-        for writer in self._writers:
-            if parcel.sender in writer.output.inputs:
-                readers.append((writer.output, writer.inbox))
-        for _, inbox in readers:
-            if len(inbox) >= inbox.size and not (live and inbox.drop_oldest()):
+        lanes = [
+            (step, self._lane(step.name, parcel.stream_id))
+            for step in self.pipeline.steps
+            if parcel.sender in step.inputs and step.name in self._crews
+        ]
+        writers = [w for w in self._writers if parcel.sender in w.output.inputs]
+        for part in (*writers, *(lane for _, lane in lanes)):
+            if part.full and not (live and part.inbox.drop_oldest()):
                 return False
-        for node, inbox in readers:
-            inbox.put(parcel.holding(self.pipeline.carried(parcel.sender, node)))
-            self.tally.queued[node.name] = len(inbox)
+        readers = [*lanes, *((writer.output, writer) for writer in writers)]
+        for node, part in readers:
+            part.inbox.put(parcel.holding(self.pipeline.carried(parcel.sender, node)))
+            self.tally.queued[node.name] = len(part.inbox)
         self.tally.made([record for _, record in parcel.records])
         return True
 

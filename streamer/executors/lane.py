@@ -57,6 +57,11 @@ class Lane:
         return not (self.open_streams or self._waiting)
 
     @property
+    def full(self) -> bool:
+        """Whether there is no room in its queue."""
+        return len(self.inbox) >= self.inbox.size
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is being worked on or waits to be."""
         return not (self._waiting or self._unsent or len(self.inbox))

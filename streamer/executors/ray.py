@@ -282,6 +282,6 @@ def _cpu_share(
     have = sum(node["Resources"].get("CPU", 0.0) for node in nodes)
     if sum(wanted) <= have:
         return 1.0
-    share = 0.9 * have / sum(wanted)
+    share: float = 0.9 * have / sum(wanted)
     _LOG.info("the steps ask for %g CPUs and there are %g: shared out", sum(wanted), have)
     return share

@@ -55,12 +55,8 @@ class Reading:
 
     def hire(self) -> None:
         """Start the reader and open the source."""
-        self.seat = self._desk.hire(
-            SOURCE,
-            partial(Reader, self.hub.pipeline.make_source),
-            placed=self._placed,
-            lost=self._lost,
-        )
+        make = partial(Reader, self.hub.pipeline.make_source)
+        self.seat = self._desk.hire(SOURCE, make, placed=self._placed, lost=self._lost)
         self.seat.ask(self.hub.post, "open", then=self._opened, lost=self._lost)
 
     def start(self) -> None:
@@ -107,11 +103,15 @@ class Reading:
             self._requests.append(request)
             handles: list[Any] = []
             handles += self.seat.ask(
-                self.hub.post, "read", count, results=1 + count, lost=self._lost,
-                then=lambda packed, r=request, h=handles: self._received(r, packed, h),
-            )  # fmt: skip
+                self.hub.post,
+                "read",
+                count,
+                results=1 + count,
+                then=partial(self._received, request, handles),
+                lost=self._lost,
+            )
 
-    def _received(self, request: _Request, packed: bytes, handles: list[Any]) -> None:
+    def _received(self, request: _Request, handles: list[Any], packed: bytes) -> None:
         def find(label: tuple[Any, ...]) -> Picture:
             _, at, shape = label
             return self.hub.shelf.add(shape, handles[1 + at])

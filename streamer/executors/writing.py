@@ -25,6 +25,7 @@ class Writer:
         self.inbox = Inbox(hub.queue_size)
         self.failure: BaseException | None = None
         self.done = False
+        self._wanted = False
         self._thread = threading.Thread(target=self._guarded, name=f"sink {output.name}")
         self._thread.daemon = True
 
@@ -35,6 +36,14 @@ class Writer:
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room; the hub is then woken when there is."""
+        if len(self.inbox) < self.inbox.size:
+            return False
+        self._wanted = True
+        return len(self.inbox) >= self.inbox.size
 
     def close(self) -> None:
         """End the thread and close the sink, whatever has happened."""
@@ -58,10 +67,10 @@ class Writer:
         merge = Merge(senders) if self.sink.ordered else None
         open_ends = len(senders) * len(self.hub.tally.streams)
         while open_ends:
-            full = len(self.inbox) >= self.inbox.size
             _, parcels = self.inbox.get()
-            if full:
-                self.hub.post(lambda: None)  # there is room again
+            if self._wanted:
+                self._wanted = False
+                self.hub.post(lambda: None)
             for parcel in parcels:
                 open_ends -= parcel.end
                 for _, record in (merge.push(parcel) if merge else parcel).records:

@@ -167,6 +167,8 @@ class Lane:
                 break
             self._waiting.popleft()
             moved = True
+        if self.done and self._log is not None:
+            self._log.calls.clear()
         return moved
 
     def _snapshot(self, seat: Seat, log: _Log, last: int) -> None:

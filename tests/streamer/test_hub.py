@@ -182,7 +182,7 @@ def test_fusion_takes_light_keyed_neighbours_only() -> None:
         names(Heavy) == names(OnGpu) == names(Late, workers=2) == ["mark", "late", "say", "count"]
     )
     assert names(Late, resources=Resources(labels={"disk": "fast"}))[0] == "mark"
-    assert [g.name for g in grouped(graph([], ListSink()), fuse=False)][0] == "mark"
+    assert len(grouped(graph([], ListSink()), fuse=False)) == 4
 
 
 def test_pictures_are_given_back() -> None:

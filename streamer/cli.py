@@ -37,6 +37,14 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|local|ADDRESS",
+        help="Run on Ray: the cluster that runs, one started here, or host:port.",
+    ),
+]
 Config = Annotated[
     str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
 ]
@@ -66,6 +74,7 @@ def caption(
     overrides: Set = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
+    ray: Ray = None,
 ) -> None:
     """Caption films: an overlay film, subtitles and records for each.
 
@@ -85,6 +94,7 @@ def caption(
             overrides=overrides or [],
             json_path=json_path,
             quiet=quiet,
+            ray=ray,
         )
     )
 
@@ -99,6 +109,7 @@ def run(
     ] = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
+    ray: Ray = None,
 ) -> None:
     """Run a pipeline described in YAML.
 
@@ -112,7 +123,7 @@ def run(
     pipeline = load_pipeline(
         find_config(config), variables=_pairs(variables or []), overrides=overrides or []
     )
-    report = execute(pipeline, quiet=quiet)
+    report = execute(pipeline, quiet=quiet, ray=ray)
     show(report)
     write_json(json_path, report.to_json())
     raise typer.Exit(exit_code(report))

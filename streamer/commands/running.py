@@ -6,15 +6,16 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
-from streamer.errors import OutputError
+from streamer.errors import ConfigError, OutputError
 from streamer.executors.local import run_local
 from streamer.pipeline import Pipeline
 from streamer.progress import Progress
@@ -28,15 +29,32 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
-def execute(pipeline: Pipeline, *, quiet: bool = False) -> RunReport:
+def execute(pipeline: Pipeline, *, quiet: bool = False, ray: str | None = None) -> RunReport:
     """Run a pipeline with progress; Ctrl-C ends it early with everything finished written.
 
+    Args:
+        ray: run it on Ray: "local", "auto" or the address of a cluster; None: in this process.
+
     Raises:
-        StreamerError: from a part of the pipeline.
+        StreamerError: from a part of the pipeline, or when there is no such cluster.
     """
     tally = Tally()
+    run = run_local if ray is None else _on_ray(ray)
     with _interruptible() as stop, Progress(tally, err, quiet=quiet):
-        return run_local(pipeline, tally=tally, stop=stop)
+        return run(pipeline, tally=tally, stop=stop)
+
+
+def _on_ray(address: str) -> Callable[..., RunReport]:
+    try:
+        from streamer.executors.ray import connect, run_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "--ray needs the package ray; pip install 'osprey-streamer[ray]'"
+        ) from None
+    connect(address)  # before Ctrl-C is handled here: Ray sets handlers of its own
+    return partial(run_ray, address=address)
 
 
 def exit_code(report: RunReport) -> int:
@@ -54,6 +72,8 @@ def show(report: RunReport) -> None:
         f"{report.events.get('cut', 0)} cuts, "
         f"{report.peak_memory_bytes / 2**20:.0f} MiB at most"
     )
+    if report.restarts:
+        err.print(f"{report.restarts} workers died and were replaced; nothing is missing")
     for reason in report.input_errors:
         err.print(f"[yellow]partial:[/yellow] {reason}", soft_wrap=True)
     if report.stopped:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from streamer.errors import WeightsError
 from streamer.interfaces import Operator, Resources, Sink
 from streamer.mask import Mask
 from streamer.records import Caption, Event, Frame, TrackedFrame
+from streamer.testing import ListSource
 
 
 class Mark(Operator[Frame | Event, TrackedFrame | Event]):
@@ -160,3 +162,23 @@ class Count(Operator[Caption | Event, Caption | Event]):
 
     def restore(self, stream_id: str, state: bytes) -> None:
         self.counts[stream_id] = json.loads(state)
+
+
+class NoWeights(Mark):
+    """Cannot be set up."""
+
+    def setup(self) -> None:
+        raise WeightsError("weights 'osprey-huge' cannot be loaded: no such folder")
+
+
+class PacedSource(ListSource):
+    """Reads no faster than one record in `pace_s` seconds."""
+
+    def __init__(self, records: Sequence[Frame | Event], pace_s: float) -> None:
+        super().__init__(records)
+        self.pace_s = pace_s
+
+    def read(self) -> Iterator[Frame | Event]:
+        for record in self.records:
+            time.sleep(self.pace_s)
+            yield record

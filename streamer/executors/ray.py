@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from streamer.executors.hub import Hub
 from streamer.executors.lane import describe
 from streamer.executors.members import Gone, Mislaid
 from streamer.interfaces import Resources
-from streamer.pipeline import Pipeline
+from streamer.pipeline import SOURCE, Pipeline
 from streamer.report import RunReport, Tally
 
 # read by ray when it is imported: nothing is reported to its makers, and a cluster that is started
@@ -35,6 +36,7 @@ AUTO, LOCAL = "auto", "local"
 # the number of threads decides the last bits of sums: workers get what this process has
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PICTURE_SHARE = 0.5  # of the object store; the rest is for what is being made and for snapshots
+_CONNECT_S = 5.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -103,6 +105,8 @@ def connect(
     """
     if ray.is_initialized():
         return
+    if address not in (LOCAL, AUTO):
+        check_address(address)
     options: dict[str, Any] = {
         "logging_level": logging.ERROR,
         "log_to_driver": False,
@@ -125,6 +129,24 @@ def connect(
         raise ConfigError(
             f"--ray {address}: no Ray cluster can be reached ({reason}); {hint}"
         ) from (error)
+
+
+def check_address(address: str) -> None:
+    """Whether something listens there; Ray itself would try for minutes.
+
+    Raises:
+        ConfigError: when nothing does, or it is not an address.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"--ray {address}: write auto, local, or host:port of a cluster")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"--ray {address}: no Ray cluster can be reached ({error}); check the address "
+            "(host:port), or use --ray local"
+        ) from None
 
 
 class RayCluster:
@@ -235,7 +257,11 @@ def _meant(name: str, error: BaseException) -> BaseException:
 
 
 def _with_step(name: str, message: str) -> str:
-    return message if f"{name.split('-')[0]!r}" in message else f"{name}: {message}"
+    """A step's own message with its name, unless it has it; a source's names its input."""
+    group = name.rstrip("0123456789").removesuffix("-")
+    if name == SOURCE or any(f"step {step!r}" in message for step in group.split("+")):
+        return message
+    return f"step {group!r}: {message}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from streamer.errors import ContractError, StreamerError
@@ -96,13 +96,28 @@ class Stage:
 
     def _process(self, items: list[Ordered]) -> list[Ordered]:
         outputs: list[Ordered] = []
-        size = max(1, self.operator.batch_size)
-        for i in range(0, len(items), size):
-            batch = items[i : i + size]
+        for batch in self._batches(items):
             self.items_in += len(batch)
             made = self.operator.process([record for _, record in batch])
             outputs += self._ordered(made, batch[0][0])
         return outputs
+
+    def _batches(self, items: list[Ordered]) -> Iterator[list[Ordered]]:
+        """Up to `batch_size` items at once. One that was held back on its way goes alone: what is
+        made of it takes its place in the order, not that of another item in the batch."""
+        size = max(1, self.operator.batch_size)
+        batch: list[Ordered] = []
+        for item in items:
+            held_back = item[0] > item[1].order_ns
+            if batch and (held_back or len(batch) == size):
+                yield batch
+                batch = []
+            if held_back:
+                yield [item]
+            else:
+                batch.append(item)
+        if batch:
+            yield batch
 
     def _ordered(self, records: Sequence[Record], least_ns: int) -> list[Ordered]:
         """Order times that never fall, so that what comes later in the step stays later."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,14 @@ Ray = Annotated[
         help="Run on Ray: the cluster that runs, one started here, or host:port.",
     ),
 ]
+
+
+class Changed(str, Enum):
+    """What becomes of inputs that were done with another configuration."""
+
+    ASK, REDO, KEEP = "ask", "redo", "keep"
+
+
 Config = Annotated[
     str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
 ]
@@ -107,15 +116,39 @@ def run(
         list[str] | None,
         typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
     ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option("--inputs", metavar="PATTERN|MANIFEST", help="Many: '**/*.mp4', .csv, .jsonl"),
+    ] = None,
+    out_dir: OutDir = Path("out"),
+    attempts: Annotated[int, typer.Option(min=1, help="Tries of each of many inputs.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="How many of them at once.")] = 1,
+    changed: Annotated[
+        Changed, typer.Option(help="With inputs that another configuration has done.")
+    ] = Changed.ASK,
     json_path: JsonFile = None,
     quiet: Quiet = False,
     ray: Ray = None,
 ) -> None:
-    """Run a pipeline described in YAML.
+    """Run a pipeline described in YAML, once or for many inputs.
 
     Example: `streamer run quickstart --var input=my.mp4 --var out=out --var stem=my
     --set select.max_age_s=5`.
+
+    Many: `streamer run batch --inputs 'footage/**/*.mp4' -o out` fills in ${input}, ${out} and
+    ${stem} for each; the columns of a manifest are variables too. Outputs appear when they are
+    whole, failures are tried again and then set aside (`streamer retry`), and the same command
+    does what is missing.
     """
+    if inputs is not None:
+        from streamer.commands.batch import run_batch
+
+        code = run_batch(
+            inputs, out_dir, config=config, overrides=overrides or [],
+            variables=_pairs(variables or []), attempts=attempts, jobs=jobs,
+            changed=changed.value, ray=ray, json_path=json_path, quiet=quiet,
+        )  # fmt: skip
+        raise typer.Exit(code)
     from streamer.commands.caption import find_config
     from streamer.commands.running import execute, exit_code, show, write_json
     from streamer.config import load_pipeline
@@ -127,6 +160,17 @@ def run(
     show(report)
     write_json(json_path, report.to_json())
     raise typer.Exit(exit_code(report))
+
+
+@app.command()
+def retry(
+    folder: Annotated[Path, typer.Argument(help="The --out folder of a batch.")],
+    only_list: Annotated[bool, typer.Option("--list", help="Only show them.")] = False,
+) -> None:
+    """Show the inputs of a batch that were set aside and why, and let them wait again."""
+    from streamer.commands.batch import retry as again
+
+    raise typer.Exit(again(folder, only_list=only_list))
 
 
 @app.command()

@@ -39,12 +39,19 @@ def execute(pipeline: Pipeline, *, quiet: bool = False, ray: str | None = None) 
         StreamerError: from a part of the pipeline, or when there is no such cluster.
     """
     tally = Tally()
-    run = run_local if ray is None else _on_ray(ray)
-    with _interruptible() as stop, Progress(tally, err, quiet=quiet):
+    run = runner(ray)
+    with interruptible() as stop, Progress(tally, err, quiet=quiet):
         return run(pipeline, tally=tally, stop=stop)
 
 
-def _on_ray(address: str) -> Callable[..., RunReport]:
+def runner(ray: str | None) -> Callable[..., RunReport]:
+    """What runs a pipeline: `run_local`, or `run_ray` connected to a cluster.
+
+    Raises:
+        ConfigError: when Ray is not installed, or there is no cluster at the address.
+    """
+    if ray is None:
+        return run_local
     try:
         from streamer.executors.ray import connect, run_ray
     except ModuleNotFoundError as error:
@@ -53,8 +60,8 @@ def _on_ray(address: str) -> Callable[..., RunReport]:
         raise ConfigError(
             "--ray needs the package ray; pip install 'osprey-streamer[ray]'"
         ) from None
-    connect(address)  # before Ctrl-C is handled here: Ray sets handlers of its own
-    return partial(run_ray, address=address)
+    connect(ray)  # before Ctrl-C is handled here: Ray sets handlers of its own
+    return partial(run_ray, address=ray)
 
 
 def exit_code(report: RunReport) -> int:
@@ -96,7 +103,7 @@ def write_json(path: Path | None, data: Any) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """The first Ctrl-C (or SIGTERM) sets the event, the second one breaks off at once."""
     stop = threading.Event()
 

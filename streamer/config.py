@@ -198,9 +198,11 @@ def _validate(
 def _count(document: Document, at: tuple[Any, ...], key: str) -> int | None:
     """A number of workers."""
     count = document.at(at).get(key)
-    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+    if count is None:
+        return None
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ConfigError(f"{document.place((*at, key))}: {key} is a number from 1 on")
-    return cast("int | None", count)
+    return count
 
 
 def _resources(document: Document, at: tuple[Any, ...], usual: Resources) -> Resources | None:

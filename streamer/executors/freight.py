@@ -22,7 +22,10 @@ Image = NDArray[np.uint8]
 
 
 class Picture:
-    """Stands in a Frame for an image that lies elsewhere: HxWx3 uint8 RGB under `handle`."""
+    """Stands in a Frame for an image that lies elsewhere: HxWx3 uint8 RGB under `handle`.
+
+    When what lies there is lost, the picture gets another handle.
+    """
 
     ndim = 3
     dtype = np.dtype(np.uint8)
@@ -31,17 +34,11 @@ class Picture:
         self.number = number
         self.shape = shape
         self.handle = handle
-        self._pixels: Image | None = None
+        self.pixels: Image | None = None
 
     @property
     def nbytes(self) -> int:
         return int(np.prod(self.shape))
-
-    def pixels(self, fetch: Callable[[Any], Image]) -> Image:
-        """The image itself, fetched once."""
-        if self._pixels is None:
-            self._pixels = fetch(self.handle)
-        return self._pixels
 
 
 class Shelf:
@@ -120,12 +117,13 @@ def unpack(data: bytes, find: Callable[[Any], Any]) -> Any:
     return _Unpacker(io.BytesIO(data), find).load()
 
 
-def with_pixels(record: Record, fetch: Callable[[Any], Image]) -> Record:
-    """The record as its makers know it, with its image instead of a Picture."""
+def with_pixels(record: Record, fetch: Callable[[Picture], Image]) -> Record:
+    """The record as its makers know it, with its image, fetched once, instead of a Picture."""
     if isinstance(record, Frame):
         picture = cast(Any, record.image)
         if isinstance(picture, Picture):
-            return replace(record, image=picture.pixels(fetch))
+            picture.pixels = fetch(picture) if picture.pixels is None else picture.pixels
+            return replace(record, image=picture.pixels)
         return record
     if isinstance(record, (TrackedFrame, CaptionRequest)):
         return replace(record, frame=cast(Frame, with_pixels(record.frame, fetch)))

@@ -27,7 +27,7 @@ from streamer.executors.reading import Reading
 from streamer.executors.seat import Seat
 from streamer.executors.worker import Place
 from streamer.executors.writing import Writer
-from streamer.pipeline import Pipeline
+from streamer.pipeline import Output, Pipeline, Step
 from streamer.report import RunReport, StepReport, Tally
 
 _TICK_S = 0.1
@@ -132,16 +132,16 @@ class Hub:
     def emit(self, parcel: Parcel, *, live: bool = False) -> bool:
         """Send a step's parcel to all its readers, each what it takes; False when one of them has
         no room, and then to none of them."""
-        lanes = [
-            (step, self._lane(step.name, parcel.stream_id))
-            for step in self.pipeline.steps
-            if parcel.sender in step.inputs and step.name in self._crews
-        ]
-        writers = [w for w in self._writers if parcel.sender in w.output.inputs]
-        for part in (*writers, *(lane for _, lane in lanes)):
+        readers: list[tuple[Step | Output, Lane | Writer]] = []
+        for step in self.pipeline.steps:
+            if parcel.sender in step.inputs and step.name in self._crews:
+                readers.append((step, self._lane(step.name, parcel.stream_id)))
+        for writer in self._writers:
+            if parcel.sender in writer.output.inputs:
+                readers.append((writer.output, writer))
+        for _, part in readers:
             if part.full and not (live and part.inbox.drop_oldest()):
                 return False
-        readers = [*lanes, *((writer.output, writer) for writer in writers)]
         for node, part in readers:
             part.inbox.put(parcel.holding(self.pipeline.carried(parcel.sender, node)))
             self.tally.queued[node.name] = len(part.inbox)
@@ -158,6 +158,15 @@ class Hub:
             lane.save()
         # pictures may be held by a state that only further frames will change
         return all(lane.idle for lane in self._lanes) and not asked_for
+
+    @property
+    def refilling(self) -> bool:
+        """Whether lost pictures are being read again; nothing is asked of the steps meanwhile."""
+        return self._reading.refilling
+
+    def refill(self, reason: str) -> None:
+        """Pictures are lost, because their machine is: read them again."""
+        self._reading.refill(reason)
 
     def left(self, lane: Lane) -> None:
         """A lane has taken a parcel out of its queue."""

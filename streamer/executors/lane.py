@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from streamer.errors import StreamerError
 from streamer.executors.fusion import Group
+from streamer.executors.members import Mislaid
 from streamer.executors.merge import Merge
 from streamer.executors.parcel import Inbox
 from streamer.executors.seat import Call, Desk, Seat
@@ -71,11 +72,10 @@ class Lane:
         """Whether the workers that it starts with are set up."""
         return sum(seat.ready for seat in self.seats) >= self.workers
 
-    def hire(self) -> None:
-        """Start one more worker."""
-        seat = self._desk.hire(
-            self.name, partial(Worker, self.group), placed=self._placed, lost=self._lost
-        )
+    def hire(self, *, again: bool = False) -> None:
+        """Start one more worker, or another one in the place of one that died."""
+        make = partial(Worker, self.group)
+        seat = self._desk.hire(self.name, make, again=again, placed=self._placed, lost=self._lost)
         self.seats.append(seat)
         state = self._log.state if self._log else None
         seat.ask(self.hub.post, "setup", then=lambda _: self._set_up(seat), lost=self._lost)
@@ -123,7 +123,7 @@ class Lane:
         self._desk.failed_starts = 0
 
     def _send(self) -> None:
-        while seat := self._free_seat():
+        while not self.hub.refilling and (seat := self._free_seat()):
             call = self._unsent.popleft() if self._unsent else self._next_call()
             if call is None:
                 return
@@ -182,7 +182,10 @@ class Lane:
         self.seats.remove(seat)
         if self.done:
             return
-        if error := self._desk.start_error(seat, reason):
+        if isinstance(why, Mislaid):
+            # it did not get the call, but may have got those behind it: another one starts anew
+            self.hub.refill(reason)
+        elif error := self._desk.start_error(seat, reason):
             raise error
         first = next((call for call in unanswered if call.made is None), None)
         if first is not None:
@@ -197,7 +200,7 @@ class Lane:
         else:
             self._unsent = self._log.again()
         self.hub.restarted(self.name, reason)
-        self.hire()
+        self.hire(again=True)
 
 
 class _Log:

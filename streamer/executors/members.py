@@ -49,8 +49,14 @@ class Member(Protocol):
 class Cluster(Protocol):
     """Where the processes run."""
 
-    def hire(self, name: str, make: Callable[[], Any], resources: Resources) -> Member:
-        """Start a process and in it the part that `make` makes; does not wait for it."""
+    def hire(
+        self, name: str, make: Callable[[], Any], resources: Resources, *, again: bool
+    ) -> Member:
+        """Start a process and in it the part that `make` makes; does not wait for it.
+
+        `again`: in the place of one that died. It shares CPUs with others if need be, because a
+        machine may have gone.
+        """
 
     def fetch(self, handle: Any) -> Image:
         """The image under a handle, in this process.

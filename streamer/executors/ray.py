@@ -169,10 +169,12 @@ class RayCluster:
         """How much of the smallest node's object store pictures may take."""
         return self._picture_bytes
 
-    def hire(self, name: str, make: Callable[[], Any], resources: Resources) -> RayMember:
-        """Start an actor."""
+    def hire(
+        self, name: str, make: Callable[[], Any], resources: Resources, *, again: bool
+    ) -> RayMember:
+        """Start an actor; see `members.Cluster`."""
         actor = _Actor.options(  # type: ignore[attr-defined]
-            num_cpus=resources.cpus * self._cpu_share,
+            num_cpus=0 if again else resources.cpus * self._cpu_share,
             num_gpus=resources.gpus,
             memory=resources.memory_bytes or None,
             label_selector=dict(resources.labels),

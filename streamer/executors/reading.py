@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from streamer.errors import ContractError, StreamerError
 from streamer.executors.freight import Picture, unpack
@@ -41,9 +42,12 @@ class Reading:
         self._requests: deque[_Request] = deque()
         self._backlog: deque[Frame | Event] = deque()
         self._started = False
+        self._lost_pictures = False
         self._ended = False
         self._ends: deque[Parcel] | None = None
-        self._read = 0
+        self._read = 0  # records taken from the source so far
+        self._at = 0  # of them, those that the present reader has given: less while refilling
+        self._out: weakref.WeakValueDictionary[int, Picture] = weakref.WeakValueDictionary()
         self._last: dict[str, tuple[int, int]] = {}
         self._last_ns: dict[str, int] = {}
         self._deaths_at: tuple[int, int] = (-1, 0)
@@ -56,18 +60,41 @@ class Reading:
     def hire(self) -> None:
         """Start the reader and open the source."""
         make = partial(Reader, self.hub.pipeline.make_source)
-        self.seat = self._desk.hire(SOURCE, make, placed=self._placed, lost=self._lost)
+        again = self.seat is not None
+        self.seat = self._desk.hire(SOURCE, make, again=again, placed=self._placed, lost=self._lost)
         self.seat.ask(self.hub.post, "open", then=self._opened, lost=self._lost)
 
     def start(self) -> None:
         """Begin to read, where the reader before came to."""
         self._started = True
+        self._at = self._resume_at()
         if self.seat is not None and self.streams is not None and not self.seat.ready:
             self.seat.ask(
-                self.hub.post, "start", self._read, self._last,
+                self.hub.post, "start", self._at, self._last,
                 then=lambda _: None, lost=self._lost,
             )  # fmt: skip
             self.seat.ready = True
+
+    @property
+    def refilling(self) -> bool:
+        """Whether pictures that were lost are being read again."""
+        return self._lost_pictures
+
+    def refill(self, reason: str) -> None:
+        """Read again all pictures that are still wanted.
+
+        Raises:
+            StreamerError: when the source is live and cannot be read again.
+        """
+        if self._lost_pictures or self.seat is None:
+            return
+        if self.live:
+            raise StreamerError(f"frames of a live source are lost with their machine ({reason})")
+        self._lost_pictures = True
+        self.seat.leave()
+        self._requests.clear()
+        self.hub.restarted(SOURCE, reason)
+        self.hire()
 
     def pump(self) -> bool:
         """Let records out as far as there is room, and ask for more; whether any left."""
@@ -94,10 +121,8 @@ class Reading:
         while (
             self.seat is not None
             and self.seat.ready
-            and not self._ended
             and len(self._requests) < _PIPELINED
-            and len(self._backlog) <= count
-            and (self.live or self.hub.may_read(len(self._requests) * count))
+            and (self._lost_pictures or self._may_ask(count))
         ):
             request = _Request()
             self._requests.append(request)
@@ -111,20 +136,45 @@ class Reading:
                 lost=self._lost,
             )
 
+    def _may_ask(self, count: int) -> bool:
+        if self._ended or len(self._backlog) > count:
+            return False
+        return self.live or self.hub.may_read(len(self._requests) * count)
+
     def _received(self, request: _Request, handles: list[Any], packed: bytes) -> None:
         def find(label: tuple[Any, ...]) -> Picture:
             _, at, shape = label
             return self.hub.shelf.add(shape, handles[1 + at])
 
         request.records, request.ended = unpack(packed, find)
-        while self._requests and self._requests[0].records is not None and not self._ended:
+        while self._requests and self._requests[0].records is not None:
             first = self._requests.popleft()
             for record in first.records or ():
-                self._read += 1
-                if isinstance(record, Frame):
-                    self._last[record.stream_id] = (record.index, record.time_ns)
-                self._backlog.append(record)
-            self._ended = first.ended
+                self._take(record)
+            if self._lost_pictures and (self._at >= self._read or first.ended):
+                self._lost_pictures = False
+            self._ended = self._ended or first.ended
+
+    def _take(self, record: Frame | Event) -> None:
+        """The reader's next record: one to pass on, or one that was and is there again."""
+        at, self._at = self._at, self._at + 1
+        picture = cast(Any, record.image) if isinstance(record, Frame) else None
+        if at < self._read:
+            before = self._out.get(at)
+            if before is not None and picture is not None:
+                before.handle = picture.handle
+            return
+        if self._ended:
+            return
+        self._read += 1
+        if isinstance(record, Frame):
+            self._last[record.stream_id] = (record.index, record.time_ns)
+            self._out[at] = cast(Any, picture)
+        self._backlog.append(record)
+
+    def _resume_at(self) -> int:
+        """The record from which a new reader has to read."""
+        return min(self._out, default=self._read) if self._lost_pictures else self._read
 
     def _let_out(self, record: Frame | Event) -> bool:
         stream_id = record.stream_id
@@ -154,7 +204,7 @@ class Reading:
     def _lost(self, seat: Seat, why: Exception) -> None:
         seat.leave()
         self._requests.clear()
-        if self._ended:
+        if self._ended and not self._lost_pictures:
             return
         if error := self._desk.start_error(seat, str(why)):
             raise error

@@ -114,11 +114,12 @@ class Desk:
         label: str,
         make: Callable[[], Any],
         *,
+        again: bool,
         placed: Callable[[Seat, Place], None],
         lost: Callable[[Seat, Exception], None],
     ) -> Seat:
         """A new seat whose process is being started."""
-        seat = Seat(self.cluster.hire(label, make, self.resources))
+        seat = Seat(self.cluster.hire(label, make, self.resources, again=again))
         seat.ask(self.post, "place", then=lambda place: placed(seat, place), lost=lost)
         return seat
 

@@ -120,7 +120,13 @@ class Stage:
             yield batch
 
     def _ordered(self, records: Sequence[Record], least_ns: int) -> list[Ordered]:
-        """Order times that never fall, so that what comes later in the step stays later."""
+        """Order times that never fall, so that what comes later in the step stays later.
+
+        Workers of a pool know only some of the items, and after a death not in their order: there
+        each record is ordered by itself.
+        """
+        if not self.operator.keyed:
+            return [(max(record.order_ns, least_ns), record) for record in records]
         ordered = []
         for record in records:
             floor = max(self._floor_ns.get(record.stream_id, least_ns), least_ns)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from streamer.executors.freight import with_pixels
+from streamer.executors.freight import Image, Picture, with_pixels
+from streamer.executors.members import Mislaid
 from streamer.executors.merge import Merge
 from streamer.executors.parcel import Aborted, Inbox
 from streamer.interfaces import Sink
@@ -26,6 +28,7 @@ class Writer:
         self.failure: BaseException | None = None
         self.done = False
         self._wanted = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._guarded, name=f"sink {output.name}")
         self._thread.daemon = True
 
@@ -48,6 +51,7 @@ class Writer:
     def close(self) -> None:
         """End the thread and close the sink, whatever has happened."""
         self.inbox.abort()
+        self._closing.set()
         if self._thread.ident is not None:
             self._thread.join()
         self.sink.close()
@@ -74,5 +78,16 @@ class Writer:
             for parcel in parcels:
                 open_ends -= parcel.end
                 for _, record in (merge.push(parcel) if merge else parcel).records:
-                    self.sink.write(with_pixels(record, self.hub.cluster.fetch))
+                    self.sink.write(with_pixels(record, self._fetch))
         self.sink.flush()
+
+    def _fetch(self, picture: Picture) -> Image:
+        while True:
+            handle = picture.handle
+            try:
+                return self.hub.cluster.fetch(handle)
+            except Mislaid as lost:
+                self.hub.post(partial(self.hub.refill, str(lost)))
+            while picture.handle is handle:
+                if self._closing.wait(0.05):
+                    raise Aborted

@@ -102,7 +102,13 @@ class ThreadCluster:
         self.hired: list[tuple[str, Resources]] = []
         self._images: dict[int, Any] = {}
 
-    def hire(self, name: str, make: Callable[[], Any], resources: Resources) -> ThreadMember:
+    def mislay(self) -> None:
+        """All images are gone, as with the machine that they lay on."""
+        self._images.clear()
+
+    def hire(
+        self, name: str, make: Callable[[], Any], resources: Resources, *, again: bool
+    ) -> ThreadMember:
         self.hired.append((name, resources))
         return ThreadMember(self, name, make)
 

@@ -37,6 +37,11 @@ AUTO, LOCAL = "auto", "local"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PICTURE_SHARE = 0.5  # of the object store; the rest is for what is being made and for snapshots
 _CONNECT_S = 5.0
+_HINT = "no Ray cluster can be reached ({}); check the address (host:port), or use --ray local"
+_HINTS = {
+    AUTO: "no Ray cluster can be reached ({}); start one with `ray start --head`, or use --ray local",
+    LOCAL: "Ray cannot be started here ({}); close other programs, or run without --ray",
+}
 _LOG = logging.getLogger(__name__)
 
 
@@ -143,10 +148,7 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"--ray {address}: no Ray cluster can be reached ({error}); check the address "
-            "(host:port), or use --ray local"
-        ) from None
+        raise ConfigError(f"--ray {address}: {_HINT.format(error)}") from None
 
 
 class RayCluster:

@@ -17,8 +17,8 @@ from streamer.errors import ConfigError, StreamerError
 from streamer.executors.freight import Image
 from streamer.executors.fusion import Group, grouped
 from streamer.executors.hub import Hub
-from streamer.executors.lane import describe
 from streamer.executors.members import Gone, Mislaid
+from streamer.executors.placement import check_fits, cpu_share
 from streamer.interfaces import Resources
 from streamer.pipeline import SOURCE, Pipeline
 from streamer.report import RunReport, Tally
@@ -39,10 +39,9 @@ _PICTURE_SHARE = 0.5  # of the object store; the rest is for what is being made 
 _CONNECT_S = 5.0
 _HINT = "no Ray cluster can be reached ({}); check the address (host:port), or use --ray local"
 _HINTS = {
-    AUTO: "no Ray cluster can be reached ({}); start one with `ray start --head`, or use --ray local",
+    AUTO: "no Ray cluster runs here ({}); start one with `ray start --head`, or use --ray local",
     LOCAL: "Ray cannot be started here ({}); close other programs, or run without --ray",
 }
-_LOG = logging.getLogger(__name__)
 
 
 def run_ray(
@@ -124,16 +123,11 @@ def connect(
         options["address"] = address
     try:
         ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError, exceptions.RayError) as error:
-        hint = (
-            "start one with `ray start --head`, or use --ray local"
-            if address == AUTO
-            else "check the address (host:port), or use --ray local"
-        )
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # Ray raises plain ones too
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
-            f"--ray {address}: no Ray cluster can be reached ({reason}); {hint}"
-        ) from (error)
+            f"--ray {address}: {_HINTS.get(address, _HINT).format(reason)}"
+        ) from error
 
 
 def check_address(address: str) -> None:
@@ -161,8 +155,8 @@ class RayCluster:
     def __init__(self, groups: Sequence[Group], source: Resources) -> None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         for group in groups:
-            _check(group, nodes)
-        self._cpu_share = _cpu_share(groups, source, nodes)
+            check_fits(group, nodes)
+        self._cpu_share = cpu_share(groups, source, nodes)
         stores = [node["Resources"].get("object_store_memory", 0) for node in nodes]
         self._picture_bytes = int(_PICTURE_SHARE * min(s for s in stores if s))
 
@@ -273,45 +267,3 @@ def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if "because" in line), lines[0] if lines else "")
     return told.partition(". Some common causes")[0] or type(error).__name__
-
-
-def _check(group: Group, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Whether some node has, when it is empty, what a worker needs. CPUs are shared out."""
-    needs = group.resources
-    fitting = [
-        node
-        for node in nodes
-        if all(node.get("Labels", {}).get(k) == v for k, v in needs.labels.items())
-    ]
-    where = "".join(f" with the label {k}={v}" for k, v in sorted(needs.labels.items()))
-    if not fitting:
-        raise ConfigError(
-            f"step {group.name!r} wants a node{where}, and the cluster has none; label one with "
-            "`ray start --labels`, or change the step's resources"
-        )
-    for wanted, resource, what in (
-        (needs.gpus, "GPU", "GPU"),
-        (needs.memory_bytes, "memory", "bytes of memory"),
-    ):
-        most = max(node["Resources"].get(resource, 0.0) for node in fitting)
-        if wanted > most:
-            raise ConfigError(
-                f"step {group.name!r} asks for {describe(group)}, but no node of the cluster "
-                f"{where} has more than {most:g} {what}; add such a node, or change the step's "
-                "resources".replace("  ", " ")
-            )
-
-
-def _cpu_share(
-    groups: Sequence[Group], source: Resources, nodes: Sequence[Mapping[str, Any]]
-) -> float:
-    """By how much CPU shares are cut so that all workers find room: slower, not wrong."""
-    wanted = [source.cpus]
-    for group in groups:
-        wanted += [group.resources.cpus] * (group.first.max_workers or group.first.workers)
-    have = sum(node["Resources"].get("CPU", 0.0) for node in nodes)
-    if sum(wanted) <= have:
-        return 1.0
-    share: float = 0.9 * have / sum(wanted)
-    _LOG.info("the steps ask for %g CPUs and there are %g: shared out", sum(wanted), have)
-    return share

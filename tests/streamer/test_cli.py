@@ -89,6 +89,10 @@ def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
         (("steps:", "stepz:"), (":2:", "did you mean 'steps'")),
         (("steps:", "steps: ["), ("not valid YAML",)),
         (("Track}", "Track, with: {max_tracks: 0}}"), (":3:", "at least 1")),
+        (("Track}", "Track, workers: 0}"), (":3:", "workers", "from 1 on")),
+        (("Track}", "Track, max_workers: 2}"), ("track", "cannot grow")),
+        (("Track}", "Track, resources: {gpu: 1}}"), (":3:", "'gpu'", "did you mean 'gpus'")),
+        (("Track}", "Track, resources: {gpus: some}}"), (":3:", "gpus", "number")),
     ],
 )
 def test_mistakes_in_a_configuration(
@@ -99,7 +103,7 @@ def test_mistakes_in_a_configuration(
     assert_one_line(streamer("check", path), "my.yaml", *parts)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "documentary", "surveillance"])
+@pytest.mark.parametrize("name", ["quickstart", "documentary", "surveillance", "batch"])
 def test_the_configurations_that_come_along_are_fine(name: str) -> None:
     done = streamer("check", name)
     assert done.returncode == 0, done.stderr

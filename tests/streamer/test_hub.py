@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from streamer.interfaces import Operator, Resources
 from streamer.pipeline import Output, Pipeline, Step
 from streamer.records import Event, Frame, TrackedFrame
 from streamer.report import Tally
-from streamer.testing import ListSink, ListSource, describe
+from streamer.testing import ListSink, ListSource, LiveListSource, describe, frames_of
 from tests.streamer.cluster_in_process import ThreadCluster
 from tests.streamer.example_parts import Count, Late, Mark, Say
 from tests.streamer.test_executors import of_stream, pictures, two_streams
@@ -184,6 +185,12 @@ class Slow(Say):
         return super().process(items)
 
 
+class SlowMark(Mark):
+    def process(self, items: Sequence[Frame | Event]) -> list[Any]:
+        threading.Event().wait(0.01)
+        return super().process(items)
+
+
 def test_a_pool_grows_with_its_queue_and_a_keyed_step_stays() -> None:
     cluster = ThreadCluster()
     sink = ListSink()
@@ -199,6 +206,26 @@ def test_a_pool_grows_with_its_queue_and_a_keyed_step_stays() -> None:
     names = [name for name, _ in cluster.hired]
     assert names.count("mark-0") == 1
     assert 2 <= names.count("say") <= 4
+
+
+@pytest.mark.parametrize("reader_dies", [False, True])
+def test_a_live_source_loses_frames_instead_of_waiting(reader_dies: bool) -> None:
+    def dies(name: str, method: str, count: int) -> str:
+        return "after" if reader_dies and name == "source" and count == 20 else ""
+
+    cluster, sink = ThreadCluster(dies), ListSink()
+    pipeline = Pipeline(
+        make_source=lambda: LiveListSource(frames_of(pictures(60))),
+        steps=(Step(name="slow", operator=SlowMark, make=SlowMark),),
+        outputs=(Output(name="list", sink=ListSink, make=lambda: sink, inputs=("slow",)),),
+    )
+    report = Hub(pipeline, cluster, queue_size=2).run()
+    frames = [r.frame for r in sink.records if isinstance(r, TrackedFrame)]
+    assert report.dropped_frames > 0
+    assert len(frames) + report.dropped_frames == report.frames
+    for a, b in itertools.pairwise(frames):
+        assert a.index < b.index
+        assert a.time_ns < b.time_ns
 
 
 def test_fusion_takes_light_keyed_neighbours_only() -> None:

@@ -43,7 +43,7 @@ class Hub:
         stop: when set, reading ends, everything in flight is finished and written.
         fuse: whether neighbouring light steps share a process.
         snapshot_every: how many calls of a keyed worker lie between two snapshots.
-        start_timeout_s: how long a worker may wait for a node that has room for it.
+        start_timeout_s: how long a worker may take to find a node with room and to start.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Hub:
         stop: threading.Event | None = None,
         fuse: bool = True,
         snapshot_every: int = 32,
-        start_timeout_s: float = 60.0,
+        start_timeout_s: float = 300.0,
     ) -> None:
         self.pipeline = pipeline
         self.cluster = cluster

@@ -94,8 +94,9 @@ class Lane:
         for seat in self.seats:
             if seat.place is None and now_s - seat.hired_s > self.hub.start_timeout_s:
                 raise StreamerError(
-                    f"{self._desk.name} asks for {describe(self.group)}, for which no node had "
-                    f"room in {self.hub.start_timeout_s:g} s; free some, or ask for less"
+                    f"{self._desk.name} asks for {describe(self.group)}, and its worker did not "
+                    f"start in {self.hub.start_timeout_s:g} s: no node has room for it, or all are "
+                    "overloaded; free some, or ask for less"
                 )
         busy = all(seat.ready and seat.calls for seat in self.seats)
         if busy and 2 * len(self.inbox) >= self.inbox.size and len(self.seats) < self.most:

@@ -53,7 +53,7 @@ def run_ray(
     stop: threading.Event | None = None,
     fuse: bool = True,
     snapshot_every: int = 32,
-    start_timeout_s: float = 60.0,
+    start_timeout_s: float = 300.0,
 ) -> RunReport:
     """Run a pipeline to the end of its source, with the records that `run_local` gives.
 
@@ -68,7 +68,7 @@ def run_ray(
         stop: when set, reading ends, everything in flight is finished and written.
         fuse: whether neighbouring light steps share an actor.
         snapshot_every: how many calls of a keyed worker lie between two snapshots.
-        start_timeout_s: how long an actor may wait for a node that has room for it.
+        start_timeout_s: how long an actor may take to find a node with room and to start.
 
     Raises:
         StreamerError: from a part, naming the step; ConfigError when the cluster cannot be

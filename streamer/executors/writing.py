@@ -6,6 +6,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from streamer.errors import StreamerError
 from streamer.executors.freight import Image, Picture, with_pixels
 from streamer.executors.members import Mislaid
 from streamer.executors.merge import Merge
@@ -15,6 +16,8 @@ from streamer.pipeline import Output
 
 if TYPE_CHECKING:
     from streamer.executors.hub import Hub
+
+_MOST_LOSSES = 3  # of the same picture
 
 
 class Writer:
@@ -82,12 +85,22 @@ class Writer:
         self.sink.flush()
 
     def _fetch(self, picture: Picture) -> Image:
-        while True:
-            handle = picture.handle
+        reason = ""
+        for _ in range(_MOST_LOSSES):
             try:
-                return self.hub.cluster.fetch(handle)
+                return self.hub.cluster.fetch(picture.handle)
             except Mislaid as lost:
-                self.hub.post(partial(self.hub.refill, str(lost)))
-            while picture.handle is handle:
+                reason = str(lost)
+            begun = threading.Event()
+            self.hub.post(partial(self._refill, reason, begun))
+            while not begun.is_set() or self.hub.refilling:
                 if self._closing.wait(0.05):
                     raise Aborted
+        raise StreamerError(
+            f"sink {self.output.name!r}: a picture that a step had made is lost with its machine "
+            f"({reason}); run it again"
+        )
+
+    def _refill(self, reason: str, begun: threading.Event) -> None:
+        self.hub.refill(reason)
+        begun.set()

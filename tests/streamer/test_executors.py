@@ -33,7 +33,7 @@ Run = Callable[[Pipeline], RunReport]
 def on_ray(pipeline: Pipeline, **options: Any) -> RunReport:
     """Ray is started by the first test that needs it and ends with the session."""
     connect("local", object_store_bytes=200 << 20, num_cpus=8)
-    return run_ray(pipeline, start_timeout_s=300, **options)
+    return run_ray(pipeline, **options)
 
 
 RUNS = [

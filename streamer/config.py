@@ -217,9 +217,8 @@ def _resources(document: Document, at: tuple[Any, ...], usual: Resources) -> Res
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "resources"
-        raise ConfigError(
-            f"{document.place(place)}: {key or 'resources'}: {first['msg']}"
-        ) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{document.place(place)}: {key}: {message}") from None
 
 
 def _inputs(

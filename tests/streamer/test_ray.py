@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -83,7 +86,7 @@ def test_each_kind_of_actor_is_killed_and_nothing_is_missing_or_twice() -> None:
     records = two_streams(120)
     moments = {"source": 40, "track+select-0": 90, "caption": 120, "intervals-0": 150}
     got, report = killed(records, moments, pace_s=0.01)
-    assert report.restarts == 4
+    assert report.restarts >= 4
     assert_undisturbed(got, records)
 
 
@@ -94,8 +97,22 @@ def test_twenty_random_kills() -> None:
     for _ in range(20):
         part = chance.choice(["source", "track+select-0", "caption", "intervals-0"])
         got, report = killed(records, {part: chance.randrange(1, 280)}, pace_s=0.004)
-        assert report.restarts == 1
+        assert report.restarts >= 1  # Ray may find a busy worker unreachable and lose it as well
         assert_undisturbed(got, records)
+
+
+@pytest.mark.slow
+def test_the_node_with_all_workers_and_pictures_is_killed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.streamer.two_nodes"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    result = json.loads(next(x for x in done.stdout.splitlines() if x.startswith("{")))
+    assert result["same"], done.stdout
+    assert result["restarts"] >= 3
 
 
 def one_step(operator: type[Any], **options: Any) -> Pipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -47,6 +48,15 @@ class Intervals(Operator[Caption | Event, Caption]):
         last_ns = self._last_ns.pop(stream_id, 0)
         held = self._open.pop(stream_id, {})
         return [_closed(held[track_id], last_ns) for track_id in sorted(held)]
+
+    def snapshot(self, stream_id: str) -> bytes:
+        if stream_id not in self._last_ns:
+            return b""
+        return pickle.dumps((self._open[stream_id], self._last_ns[stream_id]))
+
+    def restore(self, stream_id: str, state: bytes) -> None:
+        if state:
+            self._open[stream_id], self._last_ns[stream_id] = pickle.loads(state)
 
 
 def _closed(caption: Caption, end_ns: int) -> Caption:

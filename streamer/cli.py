@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,14 @@ JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|local|ADDRESS",
+        help="Run on Ray: the cluster that runs, one started here, or host:port.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
@@ -59,6 +68,12 @@ def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a number of seconds or steps")
     return value
+
+
+class Changed(str, Enum):
+    """What becomes of inputs that were done with another configuration."""
+
+    ASK, REDO, KEEP = "ask", "redo", "keep"
 
 
 def _version(value: bool) -> None:
@@ -85,6 +100,7 @@ def caption(
     overrides: Set = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
+    ray: Ray = None,
 ) -> None:
     """Caption films: an overlay film, subtitles and records for each.
 
@@ -104,6 +120,7 @@ def caption(
             overrides=overrides or [],
             json_path=json_path,
             quiet=quiet,
+            ray=ray,
         )
     )
 
@@ -113,14 +130,39 @@ def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
     variables: Var = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option("--inputs", metavar="PATTERN|MANIFEST", help="Many: '**/*.mp4', .csv, .jsonl"),
+    ] = None,
+    out_dir: OutDir = Path("out"),
+    attempts: Annotated[int, typer.Option(min=1, help="Tries of each of many inputs.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="How many of them at once.")] = 1,
+    changed: Annotated[
+        Changed, typer.Option(help="With inputs that another configuration has done.")
+    ] = Changed.ASK,
     json_path: JsonFile = None,
     quiet: Quiet = False,
+    ray: Ray = None,
 ) -> None:
-    """Run a pipeline described in YAML.
+    """Run a pipeline described in YAML, once or for many inputs.
 
     Example: `streamer run quickstart --var input=my.mp4 --var out=out --var stem=my
     --set select.max_age_s=5`.
+
+    Many: `streamer run batch --inputs 'footage/**/*.mp4' -o out` fills in ${input}, ${out} and
+    ${stem} for each; the columns of a manifest are variables too. Outputs appear when they are
+    whole, failures are tried again and then set aside (`streamer retry`), and the same command
+    does what is missing.
     """
+    if inputs is not None:
+        from streamer.commands.batch import run_batch
+
+        code = run_batch(
+            inputs, out_dir, config=config, overrides=overrides or [],
+            variables=_pairs(variables or []), attempts=attempts, jobs=jobs,
+            changed=changed.value, ray=ray, json_path=json_path, quiet=quiet,
+        )  # fmt: skip
+        raise typer.Exit(code)
     from streamer.commands.caption import find_config
     from streamer.commands.running import check_json, execute, exit_code, show, write_json
     from streamer.config import load_pipeline
@@ -129,7 +171,7 @@ def run(
     pipeline = load_pipeline(
         find_config(config), variables=_pairs(variables or []), overrides=overrides or []
     )
-    report = execute(pipeline, quiet=quiet)
+    report = execute(pipeline, quiet=quiet, ray=ray)
     show(report)
     write_json(json_path, report.to_json())
     raise typer.Exit(exit_code(report))
@@ -500,6 +542,17 @@ def bench_scroll(
 def _needs_scroll() -> None:
     if importlib.util.find_spec("pyvips") is None:
         raise ConfigError("large pictures need pyvips; pip install 'osprey-streamer[scroll]'")
+
+
+@app.command()
+def retry(
+    folder: Annotated[Path, typer.Argument(help="The --out folder of a batch.")],
+    only_list: Annotated[bool, typer.Option("--list", help="Only show them.")] = False,
+) -> None:
+    """Show the inputs of a batch that were set aside and why, and let them wait again."""
+    from streamer.commands.batch import retry as again
+
+    raise typer.Exit(again(folder, only_list=only_list))
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

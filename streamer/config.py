@@ -19,6 +19,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,11 +27,12 @@ from typing import Any, cast
 import pydantic
 
 from streamer.errors import ConfigError
-from streamer.interfaces import Operator, Sink, Source
+from streamer.interfaces import Operator, Resources, Sink, Source
 from streamer.pipeline import SOURCE, Output, Pipeline, Step
 from streamer.yaml_places import Document, nearest, parse_value, parse_yaml
 
 _PART_KEYS = {"use", "with"}
+_STEP_KEYS = {"from", "workers", "max_workers", "resources"}
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -71,12 +73,21 @@ def _build(document: Document, variables: Mapping[str, str]) -> Pipeline:
         raise ConfigError(f"{document.place(('steps',))}: steps maps names to steps")
     for name in names:
         at = ("steps", name)
-        make, kind = _part(document, at, Operator, {"from", "workers"}, variables)
-        workers = data["steps"][name].get("workers", 1)
-        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-            raise ConfigError(f"{document.place((*at, 'workers'))}: workers is a number from 1 on")
+        make, kind = _part(document, at, Operator, _STEP_KEYS, variables)
+        workers = _count(document, at, "workers") or 1
+        most = _count(document, at, "max_workers")
         inputs = _inputs(document, at, data["steps"][name], previous)
-        steps.append(Step(name=str(name), operator=kind, make=make, inputs=inputs, workers=workers))
+        steps.append(
+            Step(
+                name=str(name),
+                operator=kind,
+                make=make,
+                inputs=inputs,
+                workers=workers,
+                max_workers=most,
+                resources=_resources(document, at, kind.resources),
+            )
+        )
         previous = str(name)
     outputs: list[Output] = []
     if not isinstance(data["sinks"], list) or not data["sinks"]:
@@ -209,6 +220,32 @@ def _validate(
     return {key: getattr(checked, key) for key in arguments}
 
 
+def _count(document: Document, at: tuple[Any, ...], key: str) -> int | None:
+    """A number of workers."""
+    count = document.at(at).get(key)
+    if count is None:
+        return None
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigError(f"{document.place((*at, key))}: {key} is a number from 1 on")
+    return count
+
+
+def _resources(document: Document, at: tuple[Any, ...], usual: Resources) -> Resources | None:
+    """What a step's workers get where they are processes; None: what its class says."""
+    given = document.at(at).get("resources")
+    if given is None:
+        return None
+    place = (*at, "resources")
+    _check_keys(document, place, given, {field.name for field in fields(Resources)}, required=())
+    try:
+        return pydantic.TypeAdapter(Resources).validate_python({**asdict(usual), **given})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "resources"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{document.place(place)}: {key}: {message}") from None
+
+
 def _inputs(
     document: Document, at: tuple[Any, ...], item: dict[str, Any], previous: str
 ) -> tuple[str, ...]:
@@ -253,7 +290,7 @@ def _override(document: Document, text: str) -> None:
     given = (part.get("with") or {}) if isinstance(part, dict) else None
     if not isinstance(given, dict):
         return  # the file is wrong there, which is said when it is read
-    if key in ("workers", "from"):
+    if key in _STEP_KEYS:
         part[key] = value
         document.overridden[(*at, key)] = f"--set {text}"
     else:

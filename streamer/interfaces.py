@@ -12,8 +12,8 @@ unions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from streamer.records import Event, Frame, Record, StreamInfo
@@ -24,11 +24,16 @@ Out = TypeVar("Out", bound=Record)
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one worker of a step needs."""
+    """What one worker of a step needs. `labels` name the nodes it may run on."""
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory_bytes: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if min(self.cpus, self.gpus, self.memory_bytes) < 0:
+            raise ValueError("cpus, gpus and memory_bytes are at least 0")
 
 
 class Source(ABC):
@@ -39,6 +44,7 @@ class Source(ABC):
     """
 
     live: ClassVar[bool] = False
+    resources: ClassVar[Resources] = Resources(cpus=0.5)
 
     @abstractmethod
     def open(self) -> list[StreamInfo]:

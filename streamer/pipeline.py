@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Any, Union
 
 from streamer.errors import ConfigError
-from streamer.interfaces import Operator, Sink, Source
+from streamer.interfaces import Operator, Resources, Sink, Source
 from streamer.records import Event, Frame
 
 SOURCE = "source"
@@ -23,13 +23,24 @@ SOURCE = "source"
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """An operator in the graph; `make` builds a fresh one for each worker."""
+    """An operator in the graph; `make` builds a fresh one for each worker.
+
+    Where workers are processes, a pool grows with its queue from `workers` to `max_workers`, and
+    each worker gets `resources` (None: those of the operator's class).
+    """
 
     name: str
     operator: type[Operator[Any, Any]]
     make: Callable[[], Operator[Any, Any]]
     inputs: tuple[str, ...] = (SOURCE,)
     workers: int = 1
+    max_workers: int | None = None
+    resources: Resources | None = None
+
+    @property
+    def needs(self) -> Resources:
+        """What one worker needs."""
+        return self.resources or self.operator.resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +77,16 @@ class Pipeline:
         for step in self.steps:
             if step.workers < 1:
                 raise ConfigError(f"step {step.name!r}: workers is {step.workers}; at least 1")
+            if step.max_workers is not None and step.max_workers < step.workers:
+                raise ConfigError(
+                    f"step {step.name!r}: max_workers is {step.max_workers}, less than its "
+                    f"{step.workers} workers"
+                )
+            if step.max_workers is not None and step.operator.keyed:
+                raise ConfigError(
+                    f"step {step.name!r} keeps a stream's state in one worker, so it cannot grow; "
+                    "give workers instead of max_workers"
+                )
         object.__setattr__(self, "steps", _sorted(self.steps))
         for node in self.readers:
             for name in node.inputs:

@@ -25,7 +25,10 @@ class StepReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """Sums over a run. `wall_s` runs from the first read to the last write, `setup_s` before."""
+    """Sums over a run. `wall_s` runs from the first read to the last write, `setup_s` before.
+
+    `restarts` counts worker processes that died and were replaced.
+    """
 
     streams: tuple[StreamInfo, ...]
     frames: int
@@ -40,6 +43,7 @@ class RunReport:
     input_errors: tuple[str, ...]
     stopped: bool
     steps: dict[str, StepReport]
+    restarts: int = 0
 
     @property
     def partial(self) -> bool:
@@ -57,7 +61,11 @@ class RunReport:
 
 
 class Tally:
-    """Counts while a run is going on; safe to read from any thread."""
+    """Counts while a run is going on; safe to read from any thread.
+
+    `processes` are the process ids that each part has had, the present one last; `restarts` says
+    which of them died, and of what.
+    """
 
     def __init__(self, steps: Sequence[str] = ()) -> None:
         self.frames = 0
@@ -66,6 +74,8 @@ class Tally:
         self.last_ns: dict[str, int] = {}
         self.queued: dict[str, int] = dict.fromkeys(steps, 0)
         self.dropped_frames = 0
+        self.processes: dict[str, list[int]] = {}
+        self.restarts: list[str] = []
         self.input_errors: list[str] = []
         self.streams: tuple[StreamInfo, ...] = ()
         self._events: dict[str, str] = {}
@@ -130,6 +140,7 @@ class Tally:
             input_errors=tuple(self.input_errors),
             stopped=stopped,
             steps=steps,
+            restarts=len(self.restarts),
         )
 
 

@@ -25,7 +25,8 @@ def measure(captioner: OspreyCaptioner, *, images: int, difficulty: float) -> di
     Returns:
         Shares in 0..1: `category` and `colour` over objects whose box is at least
         24 px on its short side in the 512 px picture, `object` over things that are
-        nothing in particular, `size` and `place` (detailed form) over all.
+        nothing in particular, `name` over everything that was given a name, `size` and
+        `place` (detailed form) over all.
     """
     rng = np.random.default_rng(FRESH_SEED)
     hits: dict[str, list[bool]] = defaultdict(list)
@@ -49,6 +50,8 @@ def _judge(captioner: OspreyCaptioner, sample: ImageSample, hits: dict[str, list
         told, hoped = parse_caption(detail.text), parse_caption(region.detailed)
         kind = OBJECT if region.what == OBJECT else "category"
         hits[kind].append(said["category"] == wanted["category"])
+        if said["category"] not in ("", OBJECT):
+            hits["name"].append(said["category"] == wanted["category"])
         hits["colour"].append(said["colour"] == wanted["colour"])
         hits["size"].append(said["size"] == wanted["size"])
         if hoped["place"]:
@@ -76,7 +79,8 @@ def _page(name: str, card: dict[str, Any]) -> str:
         "",
         "The architecture of Osprey (arXiv 2312.10032), small, trained by `streamer train nano` on",
         "the synthetic world of `model/synthetic/`. It says what it knows: the categories of that",
-        'world, colour, size and place; anything else is "object".',
+        'world, colour, size and place; anything else is "object". A name is only said with a',
+        f"probability of {card['recipe']['least_sure']} or more.",
         "",
         f"- parameters: {card['parameters']:,} (float16)",
         f"- weights: {card['weights_hash']}",

@@ -52,6 +52,7 @@ def caption_files(
     overrides: list[str],
     json_path: Path | None,
     quiet: bool,
+    ray: str | None = None,
 ) -> int:
     """Caption each file; an unreadable one does not keep the others from being done."""
     check_json(json_path)
@@ -65,7 +66,7 @@ def caption_files(
         try:
             variables = {"input": str(file), "out": str(out_dir), "stem": stem}
             pipeline = load_pipeline(path, variables=variables, overrides=overrides)
-            report = execute(pipeline, quiet=quiet)
+            report = execute(pipeline, quiet=quiet, ray=ray)
         except StreamerError as error:
             if len(files) == 1:
                 raise

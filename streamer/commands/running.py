@@ -6,8 +6,9 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from streamer.errors import OutputError
+from streamer.errors import ConfigError, OutputError
 from streamer.executors.local import run_local
 from streamer.pipeline import Pipeline
 from streamer.progress import Progress
@@ -35,15 +36,39 @@ def notice(label: str, style: str, text: object) -> None:
     err.print(Text.assemble((f"{label}:", style), f" {text}"), soft_wrap=True)
 
 
-def execute(pipeline: Pipeline, *, quiet: bool = False) -> RunReport:
+def execute(pipeline: Pipeline, *, quiet: bool = False, ray: str | None = None) -> RunReport:
     """Run a pipeline with progress; Ctrl-C ends it early with everything finished written.
 
+    Args:
+        ray: run it on Ray: "local", "auto" or the address of a cluster; None: in this process.
+
     Raises:
-        StreamerError: from a part of the pipeline.
+        StreamerError: from a part of the pipeline, or when there is no such cluster.
     """
     tally = Tally()
+    run = runner(ray)
     with interruptible() as stop, Progress(tally, err, quiet=quiet):
-        return run_local(pipeline, tally=tally, stop=stop)
+        return run(pipeline, tally=tally, stop=stop)
+
+
+def runner(ray: str | None) -> Callable[..., RunReport]:
+    """What runs a pipeline: `run_local`, or `run_ray` connected to a cluster.
+
+    Raises:
+        ConfigError: when Ray is not installed, or there is no cluster at the address.
+    """
+    if ray is None:
+        return run_local
+    try:
+        from streamer.executors.ray import connect, run_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "--ray needs the package ray; pip install 'osprey-streamer[ray]'"
+        ) from None
+    connect(ray)  # before Ctrl-C is handled here: Ray sets handlers of its own
+    return partial(run_ray, address=ray)
 
 
 def exit_code(report: RunReport) -> int:
@@ -61,6 +86,8 @@ def show(report: RunReport) -> None:
         f"{report.events.get('cut', 0)} cuts, "
         f"{report.peak_memory_bytes / 2**20:.0f} MiB at most"
     )
+    if report.restarts:
+        err.print(f"{report.restarts} workers died and were replaced; nothing is missing")
     for reason in report.input_errors:
         notice("partial", "yellow", reason)
     if report.stopped:

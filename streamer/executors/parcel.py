@@ -44,7 +44,7 @@ class Inbox:
         self.size = size
         self.dropped = 0
         self._parcels: deque[Parcel] = deque()
-        self._changed = Condition()
+        self._changed = Condition()  # re-entrant
         self._aborted = False
         self._taken = 0
 
@@ -58,7 +58,7 @@ class Inbox:
         """
         with self._changed:
             if drop_oldest and len(self._parcels) >= self.size:
-                self._drop_one()
+                self.drop_oldest()
             while len(self._parcels) >= self.size and not self._aborted:
                 self._changed.wait()
             if self._aborted:
@@ -92,9 +92,12 @@ class Inbox:
             self._aborted = True
             self._changed.notify_all()
 
-    def _drop_one(self) -> None:
-        for i, parcel in enumerate(self._parcels):
-            if not parcel.end and not any(isinstance(r, Event) for _, r in parcel.records):
-                del self._parcels[i]
-                self.dropped += 1
-                return
+    def drop_oldest(self) -> bool:
+        """Make room by dropping the oldest frame; False when there is nothing but events."""
+        with self._changed:
+            for i, parcel in enumerate(self._parcels):
+                if not parcel.end and not any(isinstance(r, Event) for _, r in parcel.records):
+                    del self._parcels[i]
+                    self.dropped += 1
+                    return True
+        return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from streamer.errors import ContractError, StreamerError
@@ -59,22 +60,73 @@ class Stage:
         self.items_out += len(outputs)
         return self._packed(parcels, outputs)
 
+    def snapshot(self, stream_id: str) -> bytes:
+        """The state of a stream, for `restore` in another worker.
+
+        Raises:
+            StreamerError: as the operator raised it, or naming the step for anything else.
+        """
+        try:
+            state = self.operator.snapshot(stream_id)
+        except StreamerError:
+            raise
+        except Exception as error:
+            raise _broken(self.step.name, "snapshot", error) from error
+        return pickle.dumps((self._floor_ns.get(stream_id), state))
+
+    def restore(self, stream_id: str, snapshot: bytes) -> None:
+        """Go on with a stream where `snapshot` was taken.
+
+        Raises:
+            StreamerError: as the operator raised it, or naming the step for anything else.
+        """
+        floor_ns, state = pickle.loads(snapshot)
+        if floor_ns is not None:
+            self._floor_ns[stream_id] = floor_ns
+        try:
+            self.operator.restore(stream_id, state)
+        except StreamerError:
+            raise
+        except Exception as error:
+            raise _broken(self.step.name, "restore", error) from error
+
     def close(self) -> None:
         """Give back what the operator holds."""
         self.operator.close()
 
     def _process(self, items: list[Ordered]) -> list[Ordered]:
         outputs: list[Ordered] = []
-        size = max(1, self.operator.batch_size)
-        for i in range(0, len(items), size):
-            batch = items[i : i + size]
+        for batch in self._batches(items):
             self.items_in += len(batch)
             made = self.operator.process([record for _, record in batch])
             outputs += self._ordered(made, batch[0][0])
         return outputs
 
+    def _batches(self, items: list[Ordered]) -> Iterator[list[Ordered]]:
+        """Up to `batch_size` items at once. One that was held back on its way goes alone: what is
+        made of it takes its place in the order, not that of another item in the batch."""
+        size = max(1, self.operator.batch_size)
+        batch: list[Ordered] = []
+        for item in items:
+            held_back = item[0] > item[1].order_ns
+            if batch and (held_back or len(batch) == size):
+                yield batch
+                batch = []
+            if held_back:
+                yield [item]
+            else:
+                batch.append(item)
+        if batch:
+            yield batch
+
     def _ordered(self, records: Sequence[Record], least_ns: int) -> list[Ordered]:
-        """Order times that never fall, so that what comes later in the step stays later."""
+        """Order times that never fall, so that what comes later in the step stays later.
+
+        Workers of a pool know only some of the items, and after a death not in their order: there
+        each record is ordered by itself.
+        """
+        if not self.operator.keyed:
+            return [(max(record.order_ns, least_ns), record) for record in records]
         ordered = []
         for record in records:
             floor = max(self._floor_ns.get(record.stream_id, least_ns), least_ns)

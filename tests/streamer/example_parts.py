@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from streamer.interfaces import Operator, Sink
+from streamer.errors import WeightsError
+from streamer.interfaces import Operator, Resources, Sink
 from streamer.mask import Mask
 from streamer.records import Caption, Event, Frame, TrackedFrame
+from streamer.testing import ListSource
 
 
 class Mark(Operator[Frame | Event, TrackedFrame | Event]):
@@ -99,3 +103,82 @@ def caption(frame: Frame, track_id: int = 1, text: str = "a red car") -> Caption
         model="test",
         weights_hash="0",
     )
+
+
+class Late(Operator[TrackedFrame | Event, TrackedFrame | Event]):
+    """Holds every frame back by two, and darkens every fifth: state with pictures in it."""
+
+    resources = Resources(cpus=0.2)
+    keyed = True
+
+    def __init__(self) -> None:
+        self.held: dict[str, list[TrackedFrame]] = {}
+
+    def process(self, items: Sequence[TrackedFrame | Event]) -> list[TrackedFrame | Event]:
+        made: list[TrackedFrame | Event] = []
+        for item in items:
+            if isinstance(item, Event):
+                made.append(item)
+                continue
+            held = self.held.setdefault(item.stream_id, [])
+            frame = item.frame
+            if frame.index % 5 == 0:
+                frame = replace(frame, image=frame.image // 2)
+            held.append(replace(item, frame=frame))
+            if len(held) > 2:
+                made.append(held.pop(0))
+        return made
+
+    def flush(self, stream_id: str) -> list[TrackedFrame | Event]:
+        return [*self.held.pop(stream_id, [])]
+
+    def snapshot(self, stream_id: str) -> bytes:
+        return pickle.dumps(self.held.get(stream_id, []))
+
+    def restore(self, stream_id: str, state: bytes) -> None:
+        self.held[stream_id] = pickle.loads(state)
+
+
+class Count(Operator[Caption | Event, Caption | Event]):
+    """Numbers the captions of a stream."""
+
+    resources = Resources(cpus=0.1)
+    keyed = True
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def process(self, items: Sequence[Caption | Event]) -> list[Caption | Event]:
+        made: list[Caption | Event] = []
+        for item in items:
+            if isinstance(item, Caption):
+                n = self.counts[item.stream_id] = self.counts.get(item.stream_id, 0) + 1
+                item = replace(item, text=f"{item.text} {n}")
+            made.append(item)
+        return made
+
+    def snapshot(self, stream_id: str) -> bytes:
+        return json.dumps(self.counts.get(stream_id, 0)).encode()
+
+    def restore(self, stream_id: str, state: bytes) -> None:
+        self.counts[stream_id] = json.loads(state)
+
+
+class NoWeights(Mark):
+    """Cannot be set up."""
+
+    def setup(self) -> None:
+        raise WeightsError("weights 'osprey-huge' cannot be loaded: no such folder")
+
+
+class PacedSource(ListSource):
+    """Reads no faster than one record in `pace_s` seconds."""
+
+    def __init__(self, records: Sequence[Frame | Event], pace_s: float) -> None:
+        super().__init__(records)
+        self.pace_s = pace_s
+
+    def read(self) -> Iterator[Frame | Event]:
+        for record in self.records:
+            time.sleep(self.pace_s)
+            yield record

@@ -12,6 +12,7 @@ import pytest
 from streamer.errors import ContractError, InputError
 from streamer.executors.bare import run_bare
 from streamer.executors.local import run_local
+from streamer.executors.ray import connect, run_ray
 from streamer.interfaces import Source
 from streamer.pipeline import Output, Pipeline, Step
 from streamer.records import Caption, Event, Frame, TrackedFrame
@@ -27,10 +28,19 @@ from streamer.testing import (
 from tests.streamer.example_parts import Fail, Mark, Say
 
 Run = Callable[[Pipeline], RunReport]
+
+
+def on_ray(pipeline: Pipeline, **options: Any) -> RunReport:
+    """Ray is started by the first test that needs it and ends with the session."""
+    connect("local", object_store_bytes=200 << 20, num_cpus=8)
+    return run_ray(pipeline, **options)
+
+
 RUNS = [
     pytest.param(run_bare, id="bare"),
     pytest.param(run_local, id="local"),
     pytest.param(lambda p: run_local(p, queue_size=1), id="local, queues of one"),
+    pytest.param(on_ray, id="ray"),
 ]
 
 
@@ -111,6 +121,19 @@ def test_local_gives_what_the_bare_loop_gives(workers: int, queue_size: int) -> 
         return run_local(pipeline, queue_size=queue_size)
 
     got = results(local, records, workers=workers, seconds=0.002)
+    for stream_id in ("a", "b"):
+        assert of_stream(got, stream_id) == of_stream(expected, stream_id)
+
+
+@pytest.mark.parametrize(("workers", "queue_size", "fuse"), [(3, 16, True), (1, 1, False)])
+def test_ray_gives_what_the_bare_loop_gives(workers: int, queue_size: int, fuse: bool) -> None:
+    records = two_streams(25)
+    expected = results(run_bare, records)
+
+    def ray(pipeline: Pipeline) -> RunReport:
+        return on_ray(pipeline, queue_size=queue_size, fuse=fuse)
+
+    got = results(ray, records, workers=workers, seconds=0.002)
     for stream_id in ("a", "b"):
         assert of_stream(got, stream_id) == of_stream(expected, stream_id)
 

@@ -69,7 +69,7 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
         categories: list[str] | None = None,
         zones: str = "",
         how: Literal["blur", "pixelate", "fill"] = "blur",
-        margin: float = 0.015,
+        margin: float = 0.03,
         hold_s: float = 1.0,
         sure: float = 0.8,
         fill_rgb: list[int] | None = None,

@@ -1,0 +1,215 @@
+"""sam-nano: SAM's prompt encoder and mask decoder, small, behind a convolutional image encoder.
+
+Shapes: B images or prompts, C the transformer's width, F fine channels, S the side of the square
+input, T tokens of a prompt, M masks a prompt, G = S / 16 the side of the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STRIDE_PX = 16
+_FINE_PER_CELL = 4  # masks are four times as fine as the embedding, as SAM's are
+
+
+@dataclass(frozen=True, kw_only=True)
+class NanoConfig:
+    """Sizes of a sam-nano.
+
+    `widths` and `blocks` are of the stages at strides 4, 8, 16 and 32; `side_px` is the side of
+    the square that pictures are padded to.
+    """
+
+    side_px: int = 512
+    stem_width: int = 24
+    widths: tuple[int, int, int, int] = (32, 64, 128, 192)
+    blocks: tuple[int, int, int, int] = (1, 1, 2, 2)
+    embed_width: int = 128
+    fine_width: int = 16
+    heads: int = 4
+    mlp_width: int = 384
+
+    def __post_init__(self) -> None:
+        if self.side_px % (2 * STRIDE_PX) or self.side_px < 4 * STRIDE_PX:
+            raise ValueError(f"side_px is {self.side_px}; wanted a multiple of 32 from 64 on")
+        if len(self.widths) != 4 or len(self.blocks) != 4:
+            raise ValueError("widths and blocks are four numbers each")
+        if self.embed_width % (4 * self.heads) or self.embed_width < 8 * _FINE_PER_CELL:
+            raise ValueError("embed_width is a multiple of 4 * heads and at least 32")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NanoConfig:
+        """From the JSON of a `config.json`.
+
+        Raises:
+            ValueError: when it is another model's, or a size is missing or wrong.
+        """
+        if values.get("model_type") != "sam-nano":
+            raise ValueError(f"model_type is {values.get('model_type')!r}, not 'sam-nano'")
+        names = {field.name for field in fields(cls)}
+        try:
+            sizes = {name: values[name] for name in names}
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]} is missing") from None
+        for name in ("widths", "blocks"):
+            sizes[name] = tuple(sizes[name])
+        return cls(**sizes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads."""
+        return {"model_type": "sam-nano", **asdict(self)}
+
+
+class ConvEncoder(nn.Module):
+    """Bx3xSxS normalised pixels to B x (C + 16 F) x G x G: what SAM calls the image embedding.
+
+    The first C channels go to the transformer. The rest are F fine channels at stride 4, packed
+    16 to a cell so that one tensor holds the embedding, as `SamPredictor` wants it.
+    """
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.img_size = config.side_px  # SamPredictor reads this name
+        w4, w8, w16, w32 = config.widths
+        stem = config.stem_width
+        self.stem = nn.Sequential(_conv(3, stem, stride=2), _conv(stem, w4, stride=2))
+        stages, before = [], w4
+        for i, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            first = [_conv(before, width, stride=2)] if i else []
+            stages.append(nn.Sequential(*first, *(_Block(width) for _ in range(blocks))))
+            before = width
+        self.stages = nn.ModuleList(stages)
+        c, f = config.embed_width, config.fine_width
+        self.from32 = nn.Conv2d(w32, c, 1)
+        self.from16 = nn.Conv2d(w16, c, 1)
+        self.neck = nn.Sequential(_conv(c, c), nn.Conv2d(c, c, 1))
+        self.down16, self.from8 = nn.Conv2d(c, w8, 1), nn.Conv2d(w8, w8, 1)
+        self.smooth8 = _conv(w8, w4)
+        self.from4 = nn.Conv2d(w4, w4, 1)
+        self.fine = nn.Sequential(_conv(w4, w4), nn.Conv2d(w4, f, 1))
+
+    def forward(self, pixels_B3SS: Tensor) -> Tensor:
+        level = self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last))
+        levels = []
+        for stage in self.stages:
+            level = stage(level)
+            levels.append(level)
+        at4, at8, at16, at32 = levels
+        coarse = self.neck(self.from16(at16) + _doubled(self.from32(at32)))
+        fine = self.smooth8(F.relu(self.from8(at8) + _doubled(self.down16(coarse))))
+        fine = self.fine(F.relu(self.from4(at4) + _doubled(fine)))
+        packed = F.pixel_unshuffle(fine, _FINE_PER_CELL)
+        return torch.cat([coarse, packed], dim=1)
+
+
+class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
+    """SAM's mask decoder with the encoder's fine channels added before masks are formed.
+
+    What tells the pixels of a cell apart need not pass through the transformer, and is the same
+    for all prompts of an image.
+    """
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__(
+            transformer_dim=config.embed_width,
+            transformer=TwoWayTransformer(
+                depth=2,
+                embedding_dim=config.embed_width,
+                num_heads=config.heads,
+                mlp_dim=config.mlp_width,
+            ),
+            num_multimask_outputs=3,
+            iou_head_depth=3,
+            iou_head_hidden_dim=config.embed_width,
+        )
+        self.fine_projection = nn.Conv2d(config.fine_width, config.embed_width // 8, 1)
+
+    def predict_masks(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Four masks (BxMx4Gx4G logits, the single one first) and their qualities (BxM).
+
+        Args:
+            image_embeddings: of one image or more; all have as many prompts, one after the other.
+            image_pe: positions of the images' cells, the same for all or one for each.
+        """
+        c, images = self.transformer_dim, len(image_embeddings)
+        prompts = len(sparse_prompt_embeddings)
+        each = prompts // images
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
+        tokens_BTC = torch.cat((own.expand(prompts, -1, -1), sparse_prompt_embeddings), dim=1)
+        cells_BCGG = image_embeddings[:, :c].repeat_interleave(each, dim=0)
+        out_BTC, cells_BNC = self.transformer(
+            cells_BCGG + dense_prompt_embeddings,
+            image_pe.repeat_interleave(prompts // len(image_pe), dim=0),
+            tokens_BTC,
+        )
+        fine = self.fine_projection(F.pixel_shuffle(image_embeddings[:, c:], _FINE_PER_CELL))
+        return self.form_masks(out_BTC, cells_BNC, cells_BCGG.shape[-2:], fine)
+
+    def form_masks(
+        self, out_BTC: Tensor, cells_BNC: Tensor, grid: tuple[int, ...], fine: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and qualities from what the transformer made of tokens and cells."""
+        cells_BCGG = cells_BNC.transpose(1, 2).unflatten(2, grid)
+        features = self.output_upscaling(cells_BCGG)
+        features = (features.unflatten(0, (len(fine), -1)) + fine[:, None]).flatten(0, 1)
+        weights = torch.stack(
+            [mlp(out_BTC[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )
+        masks = (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
+        return masks, self.iou_prediction_head(out_BTC[:, 0])
+
+
+def build_nano(config: NanoConfig) -> Sam:
+    """A sam-nano with random weights: a `Sam`, so SamPredictor and the generator take it."""
+    grid = config.side_px // STRIDE_PX
+    sam = Sam(
+        image_encoder=ConvEncoder(config),
+        prompt_encoder=PromptEncoder(
+            embed_dim=config.embed_width,
+            image_embedding_size=(grid, grid),
+            input_image_size=(config.side_px, config.side_px),
+            mask_in_chans=16,
+        ),
+        mask_decoder=FineMaskDecoder(config),
+    )
+    return sam.eval()
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions and a way around them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _conv(width, width)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+        nn.init.zeros_(self.second[1].weight)  # starts as the identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+def _conv(before: int, width: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

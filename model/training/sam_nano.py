@@ -1,0 +1,246 @@
+"""Trains sam-nano: the architecture of SAM, small, on the synthetic world.
+
+Shapes: B images, P prompts of an image, N = B P, M = 4 masks a prompt (the single one first), K
+places at which masks are judged, S the side of the square picture, G = S / 16.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from model.sam.checkpoint import save_nano
+from model.sam.nano import STRIDE_PX, NanoConfig, build_nano
+from model.training.nano import _Eta, _half, _hardware, _set_lr, _step
+from model.training.prompts import PromptBatch, PromptStream
+from model.training.sam_card import write_card
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamRecipe:
+    """How sam-nano is trained; written into its card.
+
+    As with osprey-nano the numbers of steps decide when it ends. Small pictures, which stand for
+    windows of pictures of the size in use, come first: they cost a quarter. Every
+    `second_round_every` steps, prompts get a corrective point and the mask found so far.
+    """
+
+    seed: int = 0
+    small_side_px: int = 256
+    small_steps: int = 5000
+    small_images: int = 8
+    full_steps: int = 400
+    full_images: int = 3
+    prompts: int = 8
+    shows: int = 2
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    second_round_every: int = 4
+
+    def scaled(self, length: float) -> SamRecipe:
+        """The same with `length` times as many steps."""
+        return replace(
+            self,
+            small_steps=max(1, round(self.small_steps * length)),
+            full_steps=max(1, round(self.full_steps * length)),
+        )
+
+
+def train(
+    out: Path, recipe: SamRecipe, report: Report, *, config: NanoConfig | None = None
+) -> None:
+    """Train sam-nano and write its folder: weights, config, card.
+
+    Args:
+        out: the folder to write; made when missing.
+        report: called with a line of progress every few seconds.
+        config: sizes; those of the bundled model when missing.
+    """
+    torch.manual_seed(recipe.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sam = build_nano(config or NanoConfig()).to(device, memory_format=torch.channels_last)
+    start_s = time.monotonic()
+    running = _learn(sam.train(), recipe, device, report)
+    trained_s = time.monotonic() - start_s
+    save_nano(sam.eval(), config or NanoConfig(), out)
+    write_card(
+        out,
+        {
+            "recipe": asdict(recipe),
+            "training_minutes": round(trained_s / 60, 1),
+            "hardware": _hardware(device),
+            "parameters": sum(p.numel() for p in sam.parameters()),
+            "training": running,
+        },
+        report,
+    )
+
+
+def _learn(sam: Any, recipe: SamRecipe, device: torch.device, report: Report) -> dict[str, float]:
+    """All steps. Returns running means of the last ones: loss, and IoU of the best of three."""
+    parameters = [p for p in sam.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+    )
+    # warm-up and cosine by the pictures' cost, so that the dear last steps get their share
+    cost = (recipe.full_images / recipe.small_images) * _area_ratio(sam, recipe)
+    work = recipe.small_steps + cost * recipe.full_steps
+    eta, done = _Eta(round(work)), 0.0
+    steps = recipe.small_steps + recipe.full_steps
+    means: dict[str, float] = {}
+    for step, batch in enumerate(_batches(sam, recipe), 1):
+        done += 1 if step <= recipe.small_steps else cost
+        _set_lr(optimizer, recipe.lr, min(1.0, done / work))
+        again = step % recipe.second_round_every == 0
+        loss, shares = batch_loss(sam, batch, device, second_round=again)
+        _step(optimizer, loss, parameters)
+        for name, share in {"loss": float(loss.detach()), **shares}.items():
+            means[name] = 0.98 * means.get(name, share) + 0.02 * share
+        if step % 50 == 0 or step == steps:
+            words = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+            report(f"{eta.at(round(done))}, {step} of {steps} batches  {words}")
+    return {name: round(mean, 4) for name, mean in means.items()}
+
+
+def _area_ratio(sam: Any, recipe: SamRecipe) -> float:
+    return float((sam.image_encoder.img_size / recipe.small_side_px) ** 2)
+
+
+def _batches(sam: Any, recipe: SamRecipe) -> Iterator[PromptBatch]:
+    full_side = sam.image_encoder.img_size
+    for side, images, steps, kept in (
+        (recipe.small_side_px, recipe.small_images, recipe.small_steps, 256),
+        (full_side, recipe.full_images, recipe.full_steps, 64),
+    ):
+        stream = PromptStream(
+            seed=recipe.seed, side_px=side, full_side_px=full_side, images=images,
+            prompts=recipe.prompts, shows=recipe.shows, kept=kept,
+        )  # fmt: skip
+        loader = DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=6)
+        yield from islice(loader, steps)
+
+
+def batch_loss(
+    sam: Any, batch: PromptBatch, device: torch.device, *, second_round: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of a batch, and mean IoUs of the best of three masks by kind of prompt."""
+    side = batch.images.shape[1]
+    with _half(device):
+        embedding = sam.image_encoder(_pixels(sam, batch, device)).float()
+    positions = _window(sam.prompt_encoder.get_dense_pe(), batch, side // STRIDE_PX)
+    shift = torch.from_numpy(batch.offsets).to(device)[:, None].float() * STRIDE_PX
+    points = (batch.points.to(device) + shift).flatten(0, 1)[:, None]
+    boxes = (batch.boxes.to(device) + shift.repeat(1, 1, 2)).flatten(0, 1)
+    by_box = batch.by_box.to(device).flatten()
+    hints, hinted = batch.hints.to(device).flatten(0, 1), batch.hinted.to(device).flatten()
+    ones = torch.ones(len(points), 1, device=device)
+    sparse = torch.where(
+        by_box[:, None, None],
+        sam.prompt_encoder(points=None, boxes=boxes, masks=None)[0],
+        sam.prompt_encoder(points=(points, ones), boxes=None, masks=None)[0],
+    )
+    dense = _dense(sam, hints, hinted)
+    logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
+    loss, ious = _masks_loss(logits, quality, batch, device)
+    best = ious[:, 1:].amax(dim=1)
+    shares = {
+        "point": float(best[~by_box].mean()) if (~by_box).any() else 0.0,
+        "box": float(best[by_box].mean()) if by_box.any() else 0.0,
+    }
+    if second_round:
+        chosen = logits[torch.arange(len(logits)), quality.argmax(dim=1)].detach()
+        more, label = _correction(chosen, batch, device)
+        more = more + shift.expand(-1, batch.points.shape[1], -1).flatten(0, 1)
+        both = torch.stack([points[:, 0], more], dim=1)
+        labels = torch.cat([ones, label[:, None]], dim=1)
+        sparse = torch.where(
+            by_box[:, None, None],
+            sam.prompt_encoder(points=(both[:, 1:], labels[:, 1:]), boxes=boxes, masks=None)[0],
+            sam.prompt_encoder(points=(both, labels), boxes=None, masks=None)[0],
+        )
+        dense = _dense(sam, chosen[:, None].clamp(-20, 20), torch.ones_like(hinted))
+        logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
+        second, ious = _masks_loss(logits, quality, batch, device)
+        loss = (loss + second) / 2
+        shares["second"] = float(ious[:, 0].mean())
+    return loss, shares
+
+
+def _pixels(sam: Any, batch: PromptBatch, device: torch.device) -> Tensor:
+    """Bx3xSxS, normalised; padding is 0 after that, as in use."""
+    raw = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).float()
+    pixels: Tensor = (raw - sam.pixel_mean) / sam.pixel_std
+    for image, (height, width) in zip(pixels, batch.hws, strict=True):
+        image[:, height:] = 0
+        image[:, :, width:] = 0
+    return pixels
+
+
+def _window(positions: Tensor, batch: PromptBatch, cells: int) -> Tensor:
+    """BxCxGxG: the positions of the window that every picture stands for."""
+    windows = [
+        positions[:, :, y : y + cells, x : x + cells] for x, y in batch.offsets.tolist()
+    ]
+    return torch.cat(windows)
+
+
+def _dense(sam: Any, hints: Tensor, hinted: Tensor) -> Tensor:
+    """NxCxGxG: embedded mask inputs, or what stands for none."""
+    _, embedded = sam.prompt_encoder(points=None, boxes=None, masks=hints)
+    none = sam.prompt_encoder.no_mask_embed.weight[0][None, :, None, None]
+    return torch.where(hinted[:, None, None, None], embedded, none)
+
+
+def _masks_loss(
+    logits_NMHW: Tensor, quality_NM: Tensor, batch: PromptBatch, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """SAM's loss, with masks judged at K places instead of everywhere (Mask2Former does so).
+
+    Of the three masks only the best one learns; the single one always does; all learn to say how
+    good they are. Returns the loss and the IoUs (NxM).
+    """
+    side = batch.images.shape[1]
+    places_NK2 = batch.places.to(device).flatten(0, 1)
+    inside_N1K = batch.inside.to(device).flatten(0, 1)[:, None]
+    grid = (2 * (places_NK2 + 0.5) / side - 1)[:, None]
+    at_NMK = F.grid_sample(logits_NMHW.float(), grid, align_corners=False)[:, :, 0]
+    inside_NMK = inside_N1K.expand_as(at_NMK)
+    cross = F.binary_cross_entropy_with_logits(at_NMK, inside_NMK, reduction="none").mean(-1)
+    chance = at_NMK.sigmoid()
+    common = (chance * inside_NMK).sum(-1)
+    dice = 1 - (2 * common + 1) / (chance.sum(-1) + inside_NMK.sum(-1) + 1)
+    each_NM = 2 * cross + dice
+    ious = _ious(logits_NMHW.detach(), batch.targets.to(device).flatten(0, 1)[:, None])
+    judged = F.mse_loss(quality_NM.float(), ious)
+    return each_NM[:, 1:].amin(dim=1).mean() + 0.5 * each_NM[:, 0].mean() + judged, ious
+
+
+def _ious(logits_NMHW: Tensor, targets_N1SS: Tensor) -> Tensor:
+    """NxM, at the targets' size."""
+    fine = F.interpolate(logits_NMHW.float(), targets_N1SS.shape[-2:], mode="bilinear") > 0
+    common = (fine & targets_N1SS).sum((-1, -2))
+    return common / (fine | targets_N1SS).sum((-1, -2)).clamp(min=1)
+
+
+def _correction(
+    logits_NHW: Tensor, batch: PromptBatch, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """A point (Nx2 pixels, x and y) where each mask is wrong, and its label: 1 inside."""
+    targets = batch.targets.to(device).flatten(0, 1)
+    found = F.interpolate(logits_NHW[:, None], targets.shape[-2:], mode="bilinear")[:, 0] > 0
+    dice = torch.rand(targets.shape, device=device).masked_fill(found == targets, -1.0)
+    flat = dice.flatten(1).argmax(dim=1)
+    width = targets.shape[-1]
+    points = torch.stack([flat % width, flat // width], dim=1).float() * 2 + 0.5
+    return points, targets.flatten(1).gather(1, flat[:, None])[:, 0].float()

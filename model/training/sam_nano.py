@@ -137,7 +137,7 @@ def batch_loss(
     """Loss of a batch, and mean IoUs of the best of three masks by kind of prompt."""
     side = batch.images.shape[1]
     with _half(device):
-        embedding = sam.image_encoder(_pixels(sam, batch, device)).float()
+        embedding = sam.image_encoder(_pixels(sam, batch, device))
     positions = _window(sam.prompt_encoder.get_dense_pe(), batch, side // STRIDE_PX)
     shift = torch.from_numpy(batch.offsets).to(device)[:, None].float() * STRIDE_PX
     points = (batch.points.to(device) + shift).flatten(0, 1)[:, None]
@@ -151,7 +151,8 @@ def batch_loss(
         sam.prompt_encoder(points=(points, ones), boxes=None, masks=None)[0],
     )
     dense = _dense(sam, hints, hinted)
-    logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
+    with _half(device):
+        logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
     loss, ious = _masks_loss(logits, quality, batch, device)
     best = ious[:, 1:].amax(dim=1)
     shares = {
@@ -159,7 +160,7 @@ def batch_loss(
         "box": float(best[by_box].mean()) if by_box.any() else 0.0,
     }
     if second_round:
-        chosen = logits[torch.arange(len(logits)), quality.argmax(dim=1)].detach()
+        chosen = logits[torch.arange(len(logits)), quality.argmax(dim=1)].detach().float()
         more, label = _correction(chosen, batch, device)
         more = more + shift.expand(-1, batch.points.shape[1], -1).flatten(0, 1)
         both = torch.stack([points[:, 0], more], dim=1)
@@ -170,7 +171,8 @@ def batch_loss(
             sam.prompt_encoder(points=(both, labels), boxes=None, masks=None)[0],
         )
         dense = _dense(sam, chosen[:, None].clamp(-20, 20), torch.ones_like(hinted))
-        logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
+        with _half(device):
+            logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
         second, ious = _masks_loss(logits, quality, batch, device)
         loss = (loss + second) / 2
         shares["second"] = float(ious[:, 0].mean())

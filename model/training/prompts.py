@@ -47,7 +47,7 @@ class PromptBatch:
     points: BxPx2, a pixel (x, y) inside; boxes: BxPx4, xyxy, a little off.
     by_box: BxP, whether the prompt is the box, else the point.
     hints: BxPx1x(S/4)x(S/4) logits of a poor mask where `hinted` (BxP).
-    targets: BxPx(S/2)x(S/2) bool, the mask at half size.
+    targets: BxPx(S/4)x(S/4) bool, the mask at a quarter of its size.
     places: BxPxKx2 pixels (x, y); inside: BxPxK, 1 where they are inside.
     offsets: Bx2, cells (x, y): where in a picture of full size this one lies, as a window.
     """
@@ -210,15 +210,16 @@ def _prompt(rng: Rng, mask: BoolMask, hw: tuple[int, int]) -> tuple[NDArray[np.g
     off = rng.normal(0, 1, 4) * np.minimum(0.1 * np.array([w, h, w, h]), 20)
     noisy = np.clip(box + off, 0, [hw[1], hw[0]] * 2).astype(np.float32)
     noisy[2:] = np.maximum(noisy[2:], noisy[:2] + 2)
+    small = (side // 4, side // 4)
     hinted = rng.random() < 0.15
-    hint = np.zeros((1, side // 4, side // 4), np.float32)
+    hint = np.zeros((1, *small), np.float32)
     if hinted:
         hint[0] = _poor(rng, flat)
-    half = cv2.resize(255 * flat, (side // 2, side // 2), interpolation=cv2.INTER_AREA) > 127
+    target = cv2.resize(255 * flat, small, interpolation=cv2.INTER_AREA) > 127
     places = _places(rng, flat, (x, y, w, h), hw)
     inside = mask[places[:, 1], places[:, 0]].astype(np.float32)
     return (
-        point, noisy, np.bool_(rng.random() < 0.5), hint, np.bool_(hinted), half,
+        point, noisy, np.bool_(rng.random() < 0.5), hint, np.bool_(hinted), target,
         places.astype(np.float32), inside,
     )  # fmt: skip
 

@@ -228,11 +228,11 @@ def _masks_loss(
     return each_NM[:, 1:].amin(dim=1).mean() + 0.5 * each_NM[:, 0].mean() + judged, ious
 
 
-def _ious(logits_NMHW: Tensor, targets_N1SS: Tensor) -> Tensor:
-    """NxM, at the targets' size."""
-    fine = F.interpolate(logits_NMHW.float(), targets_N1SS.shape[-2:], mode="bilinear") > 0
-    common = (fine & targets_N1SS).sum((-1, -2))
-    return common / (fine | targets_N1SS).sum((-1, -2)).clamp(min=1)
+def _ious(logits_NMHW: Tensor, targets_N1HW: Tensor) -> Tensor:
+    """NxM, at the size of the logits."""
+    inside = logits_NMHW > 0
+    common = (inside & targets_N1HW).sum((-1, -2))
+    return common / (inside | targets_N1HW).sum((-1, -2)).clamp(min=1)
 
 
 def _correction(
@@ -240,9 +240,9 @@ def _correction(
 ) -> tuple[Tensor, Tensor]:
     """A point (Nx2 pixels, x and y) where each mask is wrong, and its label: 1 inside."""
     targets = batch.targets.to(device).flatten(0, 1)
-    found = F.interpolate(logits_NHW[:, None], targets.shape[-2:], mode="bilinear")[:, 0] > 0
-    dice = torch.rand(targets.shape, device=device).masked_fill(found == targets, -1.0)
+    right = (logits_NHW > 0) == targets
+    dice = torch.rand(targets.shape, device=device).masked_fill(right, -1.0)
     flat = dice.flatten(1).argmax(dim=1)
     width = targets.shape[-1]
-    points = torch.stack([flat % width, flat // width], dim=1).float() * 2 + 0.5
+    points = torch.stack([flat % width, flat // width], dim=1).float() * 4 + 1.5
     return points, targets.flatten(1).gather(1, flat[:, None])[:, 0].float()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamer.errors import WeightsError
+from streamer.errors import ConfigError, WeightsError
 from streamer.interfaces import Operator, Resources
 from streamer.records import Caption, CaptionRequest, Event
 
@@ -39,6 +39,8 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
         device: str = "auto",
         max_new_tokens: int = 64,
     ) -> None:
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; at least 1")
         self.weights = weights
         self.prompt = prompt
         self.detail_prompt = detail_prompt
@@ -50,11 +52,20 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
         """Load the weights.
 
         Raises:
-            WeightsError: when they are missing or do not fit.
+            WeightsError: when they are missing or do not fit, or there is no such device.
+            ConfigError: when a prompt asks about no region or about several.
         """
         from model.osprey.captioner import OspreyCaptioner
+        from model.osprey.prompt import REGION, build_prompt
         from model.weights import weights_folder
 
+        for prompt in filter(None, (self.prompt, self.detail_prompt)):
+            try:
+                regions = build_prompt(prompt).count(REGION)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            if regions != 1:
+                raise ConfigError(f"prompt {prompt!r} asks about {regions} regions; ask about one")
         try:
             self._captioner = OspreyCaptioner.from_folder(
                 weights_folder(self.weights), device=self.device

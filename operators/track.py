@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -85,6 +86,11 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         """
         if not self.sam_checkpoint:
             return
+        if not Path(self.sam_checkpoint).is_file():  # said before anything is loaded
+            raise WeightsError(
+                f"{self.sam_checkpoint}: no such SAM checkpoint; download one from the "
+                "segment-anything page"
+            )
         try:
             from model.sam.segmenter import Segmenter
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.commands.running import STOPPED, USER_ERROR, err, out
+from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.errors import StreamerError
 
 app = typer.Typer(
@@ -36,6 +36,10 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
+]
+Var = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
 ]
 Config = Annotated[
     str, typer.Option("-c", "--config", help="quickstart, documentary, surveillance, or a file.")
@@ -93,10 +97,7 @@ def caption(
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
-    variables: Annotated[
-        list[str] | None,
-        typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
-    ] = None,
+    variables: Var = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -122,6 +123,7 @@ def run(
 def check(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,
+    variables: Var = None,
 ) -> None:
     """Check a configuration without running it, and show its graph."""
     from streamer.commands.caption import find_config
@@ -130,6 +132,7 @@ def check(
 
     path = find_config(config)
     samples = {"input": "input.mp4", "out": "out", "stem": "input"}
+    samples |= _pairs(variables or [])
     pipeline = load_pipeline(path, variables=samples, overrides=overrides or [])
     for node in pipeline.readers:
         edges = ", ".join(
@@ -137,8 +140,8 @@ def check(
             for name in node.inputs
         )
         takes = " ".join(t.__name__ for t in accepted(node))
-        out.print(f"{node.name:12} takes {takes}, reads {edges}")
-    out.print(f"{path} is fine")
+        out.print(f"{node.name:12} takes {takes}, reads {edges}", markup=False)
+    out.print(f"{path} is fine", markup=False)
 
 
 @app.command()
@@ -185,7 +188,8 @@ def train_nano(
     from model.training.nano import Recipe, train
 
     train(out_dir, Recipe(seed=seed).scaled(length), lambda line: err.print(line, soft_wrap=True))
-    out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}")
+    readme = out_dir / "README.md"
+    out.print(f"written: {out_dir}; its figures are in {readme}", markup=False)
 
 
 @evaluate_app.command("films")
@@ -262,7 +266,7 @@ def main() -> None:
     except StreamerError as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        notice("error", "red", error)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         err.print("broken off")

@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pydantic
-import yaml
 
 from streamer.errors import ConfigError
 from streamer.interfaces import Operator, Sink, Source
 from streamer.pipeline import SOURCE, Output, Pipeline, Step
-from streamer.yaml_places import Document, nearest, parse_yaml
+from streamer.yaml_places import Document, nearest, parse_value, parse_yaml
 
 _PART_KEYS = {"use", "with"}
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -124,7 +123,7 @@ def _part(
 
 def _import(document: Document, at: tuple[Any, ...], use: Any, base: type) -> type[Any]:
     place = document.place(at)
-    if not isinstance(use, str) or "." not in use:
+    if not isinstance(use, str) or not re.fullmatch(r"\w+(\.\w+)+", use):
         raise ConfigError(f"{place}: use names a class as package.module.Class, not {use!r}")
     module_name, _, name = use.rpartition(".")
     if "" not in sys.path:  # a newcomer's operator lies in the folder the program is run from
@@ -138,6 +137,9 @@ def _import(document: Document, at: tuple[Any, ...], use: Any, base: type) -> ty
         raise ConfigError(
             f"{place}: {module_name} needs the package {missing!r}, which is not installed"
         ) from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"{place}: {module_name} cannot be imported: {what}") from error
     kind = getattr(module, name, None)
     if kind is None:
         hint = nearest(name, [n for n in vars(module) if not n.startswith("_")])
@@ -155,7 +157,13 @@ def _validate(
     """The arguments as the constructor's annotations want them."""
     init = cast(Callable[..., Any], kind.__init__)
     parameters = list(inspect.signature(init).parameters.values())[1:]
-    hints = typing.get_type_hints(init) if parameters else {}
+    try:
+        hints = typing.get_type_hints(init) if parameters else {}
+    except (NameError, TypeError) as error:
+        place = document.place((*at, "use"))
+        raise ConfigError(
+            f"{place}: an annotation of {kind.__name__}() cannot be read: {error}"
+        ) from None
     fields: dict[str, Any] = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
         for p in parameters
@@ -198,7 +206,7 @@ def _inputs(
 
 def _sink_name(sinks: list[Any], index: int) -> str:
     def base(item: Any) -> str:
-        return str(item.get("name") or item["use"].rpartition(".")[2].lower())
+        return str(item.get("name") or str(item.get("use")).rpartition(".")[2].lower())
 
     name = base(sinks[index])
     before = sum(base(item) == name for item in sinks[:index] if isinstance(item, dict))
@@ -211,29 +219,38 @@ def _override(document: Document, text: str) -> None:
     if not (equals and dot and target and key):
         raise ConfigError(f"--set {text!r}: write step.key=value")
     try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text!r}: {raw!r} is not a YAML value") from None
-    data = document.data
-    steps, sinks = data.get("steps"), data.get("sinks")
-    parts: dict[str, Any] = {"source": data.get("source")}
-    parts |= steps if isinstance(steps, dict) else {}
+        value = parse_value(raw)
+    except ValueError as error:
+        raise ConfigError(f"--set {text!r}: {error}") from None
+    steps: Any = document.data.get("steps")
+    sinks: Any = document.data.get("sinks")
+    parts: dict[str, tuple[Any, ...]] = {"source": ("source",)}
+    parts |= {str(name): ("steps", name) for name in (steps if isinstance(steps, dict) else {})}
     for i, item in enumerate(sinks if isinstance(sinks, list) else []):
-        if isinstance(item, dict) and isinstance(item.get("use"), str):
-            parts[_sink_name(cast(list[Any], sinks), i)] = item
-    item = parts.get(target)
-    if not isinstance(item, dict):
+        if isinstance(item, dict):
+            parts[_sink_name(sinks, i)] = ("sinks", i)
+    if target not in parts:
         raise ConfigError(f"--set {text!r}: there is no step {target!r}{nearest(target, parts)}")
+    at = parts[target]
+    part: Any = document.at(at) if at[0] in document.data else None
+    given = (part.get("with") or {}) if isinstance(part, dict) else None
+    if not isinstance(given, dict):
+        return  # the file is wrong there, which is said when it is read
     if key in ("workers", "from"):
-        item[key] = value
+        part[key] = value
+        document.overridden[(*at, key)] = f"--set {text}"
     else:
-        item["with"] = {**(item.get("with") or {}), key: value}
-    document.overridden = f"--set {text}"
+        part["with"] = {**given, key: value}
+        document.overridden[(*at, "with", key)] = f"--set {text}"
 
 
 def _substitute(
     document: Document, at: tuple[Any, ...], value: Any, variables: Mapping[str, str]
 ) -> Any:
+    if isinstance(value, list):
+        return [_substitute(document, (*at, i), v, variables) for i, v in enumerate(value)]
+    if isinstance(value, dict):
+        return {k: _substitute(document, (*at, k), v, variables) for k, v in value.items()}
     if not isinstance(value, str):
         return value
 
@@ -259,7 +276,7 @@ def _check_keys(
     for key in item:
         if key not in known:
             place = document.place((*at, key))
-            raise ConfigError(f"{place}: unknown key {key!r}{nearest(str(key), known)}")
+            raise ConfigError(f"{place}: unknown key {key!r}{nearest(str(key), sorted(known))}")
     for key in required:
         if key not in item:
             raise ConfigError(f"{document.place(at)}: {key!r} is missing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -16,12 +16,13 @@ Path = tuple[Any, ...]
 
 @dataclass
 class Document:
-    """A parsed file: plain data, and the line of every path into it."""
+    """A parsed file: plain data, the line of every path into it, and which paths were set by a
+    `--set` of the command line."""
 
     name: str
     data: dict[str, Any]
     lines: dict[Path, int]
-    overridden: str = ""
+    overridden: dict[Path, str] = field(default_factory=dict)
 
     def at(self, path: Path) -> Any:
         """The value at a path of keys and indices."""
@@ -31,21 +32,13 @@ class Document:
         return value
 
     def place(self, path: Path) -> str:
-        """`file:line` of a path, or of the nearest one above it; a path that is not in the file
-        came with `--set`."""
+        """`file:line` or `--set ...` of a path, or of the nearest one above it."""
         for end in range(len(path), -1, -1):
+            if path[:end] in self.overridden:
+                return self.overridden[path[:end]]
             if path[:end] in self.lines:
-                if end < len(path) and self.overridden and self._exists(path):
-                    return self.overridden
                 return f"{self.name}:{self.lines[path[:end]]}"
         return self.name
-
-    def _exists(self, path: Path) -> bool:
-        try:
-            self.at(path)
-        except (KeyError, IndexError, TypeError):
-            return False
-        return True
 
 
 def parse_yaml(text: str, name: str) -> Document:
@@ -64,9 +57,23 @@ def parse_yaml(text: str, name: str) -> Document:
         raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deeply, or an anchor holds itself") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: a mapping with source, steps and sinks is wanted")
     return Document(name=name, data=data, lines=lines)
+
+
+def parse_value(text: str) -> Any:
+    """A YAML value, as on the right of a `--set`.
+
+    Raises:
+        ValueError: for text that is none.
+    """
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # values that do not fit their tag raise all kinds
+        raise ValueError(f"{text!r} is not a YAML value") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -85,7 +92,7 @@ def _convert(node: Any, path: Path, lines: dict[Path, int], name: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node)
+            key = _scalar(key_node, name)
             if key in mapping:
                 line = key_node.start_mark.line + 1
                 raise ConfigError(f"{name}:{line}: the key {key!r} is given twice")
@@ -94,10 +101,18 @@ def _convert(node: Any, path: Path, lines: dict[Path, int], name: str) -> Any:
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_convert(item, (*path, i), lines, name) for i, item in enumerate(node.value)]
-    return _scalar(node)
+    return _scalar(node, name)
 
 
-def _scalar(node: Any) -> Any:
+def _scalar(node: Any, name: str) -> Any:
     loader = yaml.SafeLoader("")
-    value = loader.construct_object(node, deep=True)
-    return value if not isinstance(value, (dict, list)) else str(value)
+    try:
+        value = loader.construct_object(node, deep=True)
+    except yaml.YAMLError:
+        raise
+    except Exception:  # values that do not fit their tag raise all kinds: 2026-13-45
+        line, kind = node.start_mark.line + 1, node.tag.rpartition(":")[2]
+        raise ConfigError(
+            f"{name}:{line}: {node.value!r} is no {kind}; put it in quotes if it is text"
+        ) from None
+    return value if not isinstance(value, (dict, list, set)) else str(value)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from model.device import choose_device
 from model.osprey.checkpoint import load_folder, weights_hash
 from model.osprey.language import PrefixKV, decode_greedy, prefill
 from model.osprey.model import Osprey
@@ -70,11 +71,10 @@ class OspreyCaptioner:
             dtype: bfloat16 on CUDA and float32 elsewhere, unless given.
 
         Raises:
-            ValueError: when the folder's files are missing or do not fit.
+            ValueError: when the folder's files are missing or do not fit, or there is no such
+                device.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        place = torch.device(device)
+        place = choose_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
         model = load_folder(folder, device=place, dtype=dtype)

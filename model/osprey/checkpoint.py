@@ -135,7 +135,9 @@ def _shards(folder: Path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
             else:
                 yield path, torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise ValueError(f"{path} cannot be read as weights: {error}") from error
+            # only the first sentence: torch goes on to advise running the code in the file
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+            raise ValueError(f"{path} cannot be read as weights: {reason}") from error
 
 
 def save_folder(

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 
+from model.device import choose_device
+
 Image = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
 
@@ -37,15 +39,15 @@ class Segmenter:
             device: "auto" takes CUDA where there is one.
 
         Raises:
-            ValueError: when the file is missing or its tensors do not fit the kind.
+            ValueError: when the file is missing or its tensors do not fit the kind, or there is
+                no such device.
         """
         if not Path(path).is_file():
             raise ValueError("no such SAM checkpoint; download one from the segment-anything page")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = choose_device(device)
         sam = sam_model_registry[kind]()
         load_state(sam, path)
-        return cls(sam.to(device).eval())
+        return cls(sam.to(place).eval())
 
     def propose(self, image: Image) -> list[BoolMask]:
         """Masks (HxW) of everything, the most certain first."""
@@ -68,7 +70,7 @@ class Segmenter:
 
     def _show(self, image: Image) -> None:
         """Embed the picture, unless it is the one embedded last."""
-        key = hashlib.sha256(image.tobytes()).digest()
+        key = hashlib.sha256(str(image.shape).encode() + image.tobytes()).digest()
         if key != self._shown:
             self.predictor.set_image(image)
             self._shown = key
@@ -83,9 +85,18 @@ def load_state(sam: Any, path: str) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are not checkpoints
-        raise ValueError(f"cannot be read as a SAM checkpoint: {error}") from error
-    try:
-        sam.load_state_dict(state)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        lines = str(error).splitlines()
-        raise ValueError(f"does not fit this kind of SAM: {' '.join(lines[:2])}") from error
+        kind = type(error).__name__  # its words advise to run the code in the file
+        raise ValueError(f"cannot be read as a SAM checkpoint ({kind}); get it again") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError("holds something else than the tensors of a SAM")
+    wanted = sam.state_dict()
+    shared = wanted.keys() & state.keys()
+    reshaped = sum(state[name].shape != wanted[name].shape for name in shared)
+    missing, extra = len(wanted) - len(shared), len(state) - len(shared)
+    if missing or extra or reshaped:
+        raise ValueError(
+            f"does not fit this kind of SAM: of {len(wanted)} tensors {missing} are missing and "
+            f"{reshaped} have another shape, and {extra} are not known; the kind stands in the "
+            "file's name"
+        )
+    sam.load_state_dict(state)

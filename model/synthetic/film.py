@@ -78,7 +78,8 @@ class Film:
         height_px, width_px: of the picture; both even, so that every codec takes them.
         fps: frames a second.
         seconds: its length; half of it before the cut.
-        objects_per_shot: at least 3; ids run on from 1 through both shots.
+        objects_per_shot: at least 3; ids run on from 1 through both shots. Up to 15 are all of
+            different categories.
     """
 
     def __init__(
@@ -100,6 +101,8 @@ class Film:
         self.width_px = width_px
         self.fps = fps
         self.n_frames = round(seconds * fps)
+        if self.n_frames < 1:
+            raise ValueError(f"a film of {seconds:g} s at {fps} frames a second has no frame")
         self.cut_index = self.n_frames // 2
         self.objects_per_shot = objects_per_shot
 
@@ -147,7 +150,7 @@ class Film:
         self, rng: np.random.Generator, number: int, length_s: float, colours: list[str]
     ) -> tuple[_Actor, ...]:
         n = self.objects_per_shot
-        known = [str(c) for c in rng.permutation(CATEGORIES[:-1])[:n]]
+        known = [str(c) for c in np.resize(rng.permutation(CATEGORIES[:-1]), n)]
         known[int(rng.integers(n))] = OBJECT
         lanes = [int(v) for v in rng.permutation(n - 1)]
         lane_px = self.height_px / (n - 1)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from streamer.clock import format_ns
@@ -14,9 +15,9 @@ from streamer.commands.running import (
     OK,
     STOPPED,
     USER_ERROR,
-    err,
     execute,
     exit_code,
+    notice,
     out,
     show,
     write_json,
@@ -57,7 +58,7 @@ def caption_files(
     worst = OK
     for file, stem in zip(files, stems, strict=True):
         if len(files) > 1:
-            out.print(f"[bold]{file}[/bold]")
+            out.print(str(file), style="bold", markup=False)
         try:
             variables = {"input": str(file), "out": str(out_dir), "stem": stem}
             pipeline = load_pipeline(path, variables=variables, overrides=overrides)
@@ -65,7 +66,7 @@ def caption_files(
         except StreamerError as error:
             if len(files) == 1:
                 raise
-            err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+            notice("error", "red", error)
             reports.append({"input": str(file), "error": str(error)})
             worst = USER_ERROR
             continue
@@ -79,7 +80,8 @@ def caption_files(
     for stem in stems:
         made = sorted(p for p in out_dir.glob(f"{stem}.*") if p.is_file())
         if made:
-            out.print("written: " + "  ".join(str(p) for p in made), soft_wrap=True)
+            names = "  ".join(str(p) for p in made)
+            out.print(f"written: {names}", soft_wrap=True, markup=False)
     write_json(json_path, reports)
     return worst
 
@@ -105,13 +107,13 @@ def show_captions(path: Path, limit: int = 40) -> None:
             format_ns(line["start_ns"]),
             format_ns(line["end_ns"]),
             f"#{line['track_id']}",
-            line["text"],
-            line["detail"],
+            escape(line["text"]),
+            escape(line["detail"]),
             f"{2.718281828 ** line['mean_logprob']:.0%}",
         )
     out.print(table)
     if len(captions) > limit:
-        out.print(f"... and {len(captions) - limit} more in {path}")
+        out.print(f"... and {len(captions) - limit} more in {path}", markup=False)
 
 
 def _stems(files: list[Path]) -> list[str]:

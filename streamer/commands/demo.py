@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from rich.markup import escape
 from rich.table import Table
 
 from streamer.commands.caption import find_config
@@ -53,7 +54,8 @@ def run_demo(out_dir: Path, *, seed: int, seconds: float, quiet: bool) -> int:
     out.print(f"rendering a film of {seconds:g} s from seed {seed} ...")
     start_s = time.perf_counter()
     write_film(film, truth, seed=seed, seconds=seconds)
-    out.print(f"rendered {film} in {time.perf_counter() - start_s:.0f} s; captioning it ...")
+    took_s = time.perf_counter() - start_s
+    out.print(f"rendered {film} in {took_s:.0f} s; captioning it ...", markup=False)
     variables = {"input": str(film), "out": str(out_dir), "stem": "film"}
     pipeline = load_pipeline(find_config("quickstart"), variables=variables)
     score_path = out_dir / "score.json"
@@ -81,7 +83,8 @@ def run_demo(out_dir: Path, *, seed: int, seconds: float, quiet: bool) -> int:
     }
     path = out_dir / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    out.print(f"watch {out_dir / 'film.captioned.mp4'}; the rest lies beside it in {out_dir}")
+    watched = out_dir / "film.captioned.mp4"
+    out.print(f"watch {watched}; the rest lies beside it in {out_dir}", markup=False)
     return exit_code(report)
 
 
@@ -96,7 +99,7 @@ def show_score(result: dict[str, Any]) -> None:
             item["truth"],
             " ".join(f"#{i}" for i in item["track_ids"]) or "-",
             f"{item['tracked']:.0%}",
-            item["caption"] or "-",
+            escape(item["caption"] or "-"),
             _mark(item["category_right"]),
             _mark(item["colour_right"]),
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.markup import escape
 from rich.table import Table
 
 from streamer import __version__
@@ -38,10 +39,10 @@ def run_doctor(json_path: Path | None) -> int:
     for title in ("packages", "devices", "weights", "codecs"):
         table = Table(title=title, title_justify="left", box=None, show_header=False)
         for name, value in report[title].items():
-            table.add_row(name, _shown(name, value))
+            table.add_row(escape(name), escape(_shown(name, value)))
         out.print(table)
     for problem in report["problems"]:
-        out.print(f"[red]problem:[/red] {problem}")
+        out.print(f"[red]problem:[/red] {escape(problem)}")
     if not report["problems"]:
         out.print("[green]all is well[/green]")
     write_json(json_path, report)

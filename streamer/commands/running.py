@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from streamer.errors import OutputError
 from streamer.executors.local import run_local
@@ -24,8 +25,13 @@ OK, USER_ERROR, PARTIAL, STOPPED = 0, 2, 3, 130
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 # where no terminal tells its width, tables are not squeezed
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False, emoji=False)
+
+
+def notice(label: str, style: str, text: object) -> None:
+    """One line on stderr behind a coloured label; brackets in the text stay as they are."""
+    err.print(Text.assemble((f"{label}:", style), f" {text}"), soft_wrap=True)
 
 
 def execute(pipeline: Pipeline, *, quiet: bool = False) -> RunReport:
@@ -55,9 +61,9 @@ def show(report: RunReport) -> None:
         f"{report.peak_memory_bytes / 2**20:.0f} MiB at most"
     )
     for reason in report.input_errors:
-        err.print(f"[yellow]partial:[/yellow] {reason}", soft_wrap=True)
+        notice("partial", "yellow", reason)
     if report.stopped:
-        err.print("[yellow]stopped:[/yellow] everything finished so far is written")
+        notice("stopped", "yellow", "everything finished so far is written")
 
 
 def write_json(path: Path | None, data: Any) -> None:

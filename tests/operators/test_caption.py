@@ -11,7 +11,7 @@ from model.synthetic.captions import parse_caption
 from model.synthetic.scene import sample_scene
 from operators.caption import CaptionRegions
 from operators.intervals import Intervals
-from streamer.errors import WeightsError
+from streamer.errors import ConfigError, WeightsError
 from streamer.mask import Mask
 from streamer.records import Caption, CaptionRequest, Event, Record, Region
 from streamer.testing import check_operator, frames_of
@@ -56,6 +56,19 @@ def test_words_of_unseen_scenes() -> None:
 def test_missing_weights_are_named() -> None:
     with pytest.raises(WeightsError, match="bundled: osprey-nano"):
         CaptionRegions(weights="nowhere").setup()
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="max_new_tokens is 0"):
+        CaptionRegions(max_new_tokens=0)
+    with pytest.raises(WeightsError, match=r"'cuda:77' cannot be used here .*; take 'auto'"):
+        CaptionRegions(device="cuda:77").setup()
+    with pytest.raises(WeightsError, match="'banana' cannot be used here"):
+        CaptionRegions(device="banana").setup()
+    with pytest.raises(ConfigError, match="neither names a template"):
+        CaptionRegions(prompt="what is it?").setup()
+    with pytest.raises(ConfigError, match="asks about 2 regions"):
+        CaptionRegions(detail_prompt="Compare <mask><pos> with <mask><pos>.").setup()
 
 
 def test_intervals() -> None:

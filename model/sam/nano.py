@@ -155,21 +155,27 @@ class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
             image_pe.repeat_interleave(prompts // len(image_pe), dim=0),
             tokens_BTC,
         )
-        fine = self.fine_projection(F.pixel_shuffle(image_embeddings[:, c:], _FINE_PER_CELL))
-        return self.form_masks(out_BTC, cells_BNC, cells_BCGG.shape[-2:], fine)
+        fine = self.fine(image_embeddings)
+        return form_masks(self, out_BTC, cells_BNC, cells_BCGG.shape[-2:], fine)
 
-    def form_masks(
-        self, out_BTC: Tensor, cells_BNC: Tensor, grid: tuple[int, ...], fine: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Masks and qualities from what the transformer made of tokens and cells."""
-        cells_BCGG = cells_BNC.transpose(1, 2).unflatten(2, grid)
-        features = self.output_upscaling(cells_BCGG)
+    def fine(self, image_embeddings: Tensor) -> Tensor:
+        """What is added to the upscaled cells: B x C/8 x 4G x 4G."""
+        packed = image_embeddings[:, self.transformer_dim :]
+        return self.fine_projection(F.pixel_shuffle(packed, _FINE_PER_CELL))
+
+
+def form_masks(
+    decoder: Any, out_NTC: Tensor, cells_NLC: Tensor, grid: tuple[int, ...], fine: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Masks and qualities from what the transformer made of tokens and cells."""
+    features = decoder.output_upscaling(cells_NLC.transpose(1, 2).unflatten(2, grid))
+    if fine is not None:
         features = (features.unflatten(0, (len(fine), -1)) + fine[:, None]).flatten(0, 1)
-        weights = torch.stack(
-            [mlp(out_BTC[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )
-        masks = (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
-        return masks, self.iou_prediction_head(out_BTC[:, 0])
+    weights = torch.stack(
+        [mlp(out_NTC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
+    )
+    masks = (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
+    return masks, decoder.iou_prediction_head(out_NTC[:, 0])
 
 
 def build_nano(config: NanoConfig) -> Sam:
@@ -185,6 +191,9 @@ def build_nano(config: NanoConfig) -> Sam:
         ),
         mask_decoder=FineMaskDecoder(config),
     )
+    # half of the frequencies tell places apart within an object, not only within the picture
+    frequencies = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    frequencies[:, ::2] *= config.side_px / 128
     return sam.eval()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,52 +15,44 @@ from torch import Tensor
 
 from model.sam.nano import NanoConfig, build_nano
 
-SAM_TYPES = ("vit_b", "vit_l", "vit_h")
 _TYPE_OF_WIDTH = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _WEIGHTS = "model.safetensors"
 
 
-def load_sam(path: str | Path, *, kind: str = "") -> Sam:
-    """A SAM from a released checkpoint (`sam_vit_*.pth`) or a sam-nano folder, on the CPU.
+def load_sam(path: str | Path, *, kind: str) -> Sam:
+    """A SAM from a released checkpoint (`sam_vit_*.pth`), on the CPU; no code from it is run.
 
     Args:
-        kind: vit_b, vit_l or vit_h when the checkpoint has to be of that type; "" to see it from
-            the file.
+        kind: vit_b, vit_l or vit_h.
 
     Raises:
-        ValueError: when the file is missing, damaged, or of another type.
+        ValueError: when the file is damaged or of another type, in one line.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        return load_nano(path)
-    if not path.is_file():
-        raise ValueError("no such SAM checkpoint; download one from the segment-anything page")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are not checkpoints
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"cannot be read as a SAM checkpoint ({first}); is the download complete?"
-        ) from error
+        name = type(error).__name__  # its words advise to run the code in the file
+        raise ValueError(f"cannot be read as a SAM checkpoint ({name}); get it again") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError("holds something else than the tensors of a SAM")
+    sam = sam_model_registry[kind]()
     found = sam_type(state)
-    if not found:
-        raise ValueError("is no SAM checkpoint: it has no image encoder of vit_b, vit_l or vit_h")
-    if kind and found != kind:
+    if found not in ("", kind) and sam_type(sam.state_dict()) == kind:
         raise ValueError(
-            f"is a checkpoint of SAM {found}, not {kind}; set the type to {found} or give a "
-            f"checkpoint of {kind}"
+            f"is a checkpoint of SAM {found}, which does not fit this kind of SAM, {kind}; the "
+            f"kind stands in the file's name: take {found}"
         )
-    sam = sam_model_registry[found]()
-    _fill(sam, state, f"a damaged checkpoint of SAM {found}")
+    try:
+        _fill(sam, state, f"does not fit this kind of SAM, {kind}")
+    except ValueError as error:
+        raise ValueError(f"{error}; the kind stands in the file's name") from None
     return sam.eval()
 
 
-def sam_type(state: object) -> str:
+def sam_type(state: Mapping[str, Tensor]) -> str:
     """vit_b, vit_l or vit_h by the width of the image encoder; "" when it is none of them."""
-    if not isinstance(state, Mapping):
-        return ""
     patches = state.get("image_encoder.patch_embed.proj.weight")
-    return _TYPE_OF_WIDTH.get(len(patches), "") if isinstance(patches, Tensor) else ""
+    return "" if patches is None else _TYPE_OF_WIDTH.get(len(patches), "")
 
 
 def load_nano(folder: Path) -> Sam:
@@ -79,7 +70,9 @@ def load_nano(folder: Path) -> Sam:
     except (json.JSONDecodeError, SafetensorError, TypeError) as error:
         raise ValueError(f"cannot be read as a sam-nano: {error}") from None
     sam = build_nano(config)
-    _fill(sam, {name: tensor.float() for name, tensor in state.items()}, "no sam-nano of its sizes")
+    _fill(
+        sam, {name: tensor.float() for name, tensor in state.items()}, "is no sam-nano of its sizes"
+    )
     return sam.eval()
 
 
@@ -95,17 +88,15 @@ def save_nano(sam: Sam, config: NanoConfig, folder: Path) -> None:
     save_file(state, folder / _WEIGHTS)
 
 
-def _fill(sam: Sam, state: Mapping[str, Any], what: str) -> None:
-    """Give a SAM its tensors; batch counters are not kept in files."""
+def _fill(sam: Sam, state: Mapping[str, Tensor], what: str) -> None:
+    """Give a SAM its tensors; the counters of batch norms are not kept in files."""
     wanted = {n: t for n, t in sam.state_dict().items() if not n.endswith("num_batches_tracked")}
-    problems = [f"{name} is missing" for name in wanted.keys() - state.keys()]
-    problems += [f"{name} is unknown" for name in state.keys() - wanted.keys()]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & state.keys()
-        if state[name].shape != wanted[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(f"is {what}: " + "; ".join(sorted(problems)[:3]) + more)
+    shared = wanted.keys() & state.keys()
+    reshaped = sum(state[name].shape != wanted[name].shape for name in shared)
+    missing, extra = len(wanted) - len(shared), len(state) - len(shared)
+    if missing or extra or reshaped:
+        raise ValueError(
+            f"{what}: of {len(wanted)} tensors {missing} are missing and {reshaped} have another "
+            f"shape, and {extra} are not known"
+        )
     sam.load_state_dict(state, strict=False)

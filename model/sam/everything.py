@@ -130,9 +130,7 @@ def _embedded(
         embeddings = sam.image_encoder(pixels)
         for (x0, y0, x1, y1), one, embedding in zip(some, inputs, embeddings, strict=True):
             height, width = one.shape[1:]
-            yield _Crop(
-                xyxy=(x0, y0, x1, y1), embedding=embedding[None], input_hw=(height, width)
-            )
+            yield _Crop(xyxy=(x0, y0, x1, y1), embedding=embedding[None], input_hw=(height, width))
 
 
 def _search(

@@ -109,13 +109,16 @@ def embedding_ms(sam: Any, rounds: int = 10) -> float:
     return float(np.median(times[2:]) * 1e3)
 
 
-def write_card(folder: Path, facts: dict[str, Any], report: Callable[[str], None]) -> None:
-    """Measure the model in `folder` and write `card.json` and `README.md` beside it."""
+def write_card(
+    folder: Path, facts: dict[str, Any], images: int, report: Callable[[str], None]
+) -> None:
+    """Measure the model in `folder` on `images` scenes of each kind, and write `card.json` and
+    `README.md` beside it."""
     sam = load_nano(folder)
     figures = {}
     for name, difficulty in (("clear scenes", 0.3), ("hard scenes", 1.0)):
         report(f"measuring on fresh {name} ...")
-        figures[name] = measure(sam, images=60, difficulty=difficulty)
+        figures[name] = measure(sam, images=images, difficulty=difficulty)
     card = {
         **facts,
         "weights_hash": weights_hash(folder),

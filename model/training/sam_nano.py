@@ -33,7 +33,8 @@ class SamRecipe:
 
     As with osprey-nano the numbers of steps decide when it ends. Small pictures, which stand for
     windows of pictures of the size in use, come first: they cost a quarter. Every
-    `second_round_every` steps, prompts get a corrective point and the mask found so far.
+    `second_round_every` steps, prompts get a corrective point and the mask found so far. The card's figures come from
+    `card_images` scenes of each kind.
     """
 
     seed: int = 0
@@ -47,13 +48,16 @@ class SamRecipe:
     lr: float = 2e-3
     weight_decay: float = 0.05
     second_round_every: int = 4
+    card_images: int = 60
 
     def scaled(self, length: float) -> SamRecipe:
-        """The same with `length` times as many steps."""
+        """The same with `length` times as many steps; a short one, which is a trial, also with
+        fewer images for the card."""
         return replace(
             self,
             small_steps=max(1, round(self.small_steps * length)),
             full_steps=max(1, round(self.full_steps * length)),
+            card_images=max(2, round(self.card_images * min(1.0, length))),
         )
 
 
@@ -83,6 +87,7 @@ def train(
             "parameters": sum(p.numel() for p in sam.parameters()),
             "training": running,
         },
+        recipe.card_images,
         report,
     )
 
@@ -191,9 +196,7 @@ def _pixels(sam: Any, batch: PromptBatch, device: torch.device) -> Tensor:
 
 def _window(positions: Tensor, batch: PromptBatch, cells: int) -> Tensor:
     """BxCxGxG: the positions of the window that every picture stands for."""
-    windows = [
-        positions[:, :, y : y + cells, x : x + cells] for x, y in batch.offsets.tolist()
-    ]
+    windows = [positions[:, :, y : y + cells, x : x + cells] for x, y in batch.offsets.tolist()]
     return torch.cat(windows)
 
 

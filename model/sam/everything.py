@@ -192,7 +192,7 @@ def _ask(
         good = good[ious > settings.pred_iou_thresh]
     stabilities, boxes = [torch.zeros(0)], [torch.zeros((0, 4), dtype=torch.int64)]
     # enlarged masks are large: only some are held at a time
-    for some in good.split(max(1, _PIXELS_AT_ONCE // (crop.hw[0] * crop.hw[1]))):
+    for some in torch.split(good, max(1, _PIXELS_AT_ONCE // (crop.hw[0] * crop.hw[1]))):
         masks = _enlarged(sam, crop, logits[some])
         stabilities.append(
             calculate_stability_score(masks, sam.mask_threshold, settings.stability_score_offset)

@@ -161,16 +161,20 @@ class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
     def fine(self, image_embeddings: Tensor) -> Tensor:
         """What is added to the upscaled cells: B x C/8 x 4G x 4G."""
         packed = image_embeddings[:, self.transformer_dim :]
-        return self.fine_projection(F.pixel_shuffle(packed, _FINE_PER_CELL))
+        fine: Tensor = self.fine_projection(F.pixel_shuffle(packed, _FINE_PER_CELL))
+        return fine
 
 
 def form_masks(
     decoder: Any, out_NTC: Tensor, cells_NLC: Tensor, grid: tuple[int, ...], fine: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Masks and qualities from what the transformer made of tokens and cells."""
-    features = decoder.output_upscaling(cells_NLC.transpose(1, 2).unflatten(2, grid))
+    features = decoder.output_upscaling(
+        cells_NLC.transpose(1, 2).reshape(len(cells_NLC), -1, *grid)
+    )
     if fine is not None:
-        features = (features.unflatten(0, (len(fine), -1)) + fine[:, None]).flatten(0, 1)
+        images, _, *hw = fine.shape
+        features = (features.reshape(images, -1, len(fine[0]), *hw) + fine[:, None]).flatten(0, 1)
     weights = torch.stack(
         [mlp(out_NTC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
     )
@@ -203,10 +207,9 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = _conv(width, width)
-        self.second = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        )
-        nn.init.zeros_(self.second[1].weight)  # starts as the identity
+        norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(norm.weight)  # starts as the identity
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.second(self.first(x)))

@@ -168,8 +168,8 @@ class Segmenter:
                 )
                 inside = masks > self.predictor.model.mask_threshold
             parts.append([one.cpu().numpy() for one in (inside, quality[:, wanted], logits)])
-        masks, quality, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return Answers(masks=masks, quality=quality, logits=logits)
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return Answers(masks=columns[0], quality=columns[1], logits=columns[2])
 
     def hints_of(self, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Nxhxw logits for `Prompts.hints` of NxHxW masks, for instance a tracker's."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ HINT_LOGIT = 8.0
 
 BoolMask = NDArray[np.bool_]
 Rng = np.random.Generator
+_Row = tuple[NDArray[Any] | np.bool_, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,9 +185,9 @@ class PromptStream(IterableDataset[PromptBatch]):
                 yield make_batch(rng, shown, self.prompts, self.full_side_px)
 
 
-def _ask(rng: Rng, picture: Picture, prompts: int) -> tuple[NDArray[np.generic], ...]:
+def _ask(rng: Rng, picture: Picture, prompts: int) -> tuple[NDArray[Any], ...]:
     """The columns of a PromptBatch for one picture."""
-    rows = []
+    rows: list[_Row] = []
     regions = regions_of(picture)
     weights = np.array([0.6, 0.2, 0.2]) * [len(numbers) > 0 for numbers in regions]
     while len(rows) < prompts:
@@ -198,7 +200,7 @@ def _ask(rng: Rng, picture: Picture, prompts: int) -> tuple[NDArray[np.generic],
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
-def _prompt(rng: Rng, mask: BoolMask, hw: tuple[int, int]) -> tuple[NDArray[np.generic], ...]:
+def _prompt(rng: Rng, mask: BoolMask, hw: tuple[int, int]) -> _Row:
     side = mask.shape[0]
     flat = mask.view(np.uint8)
     x, y, w, h = cv2.boundingRect(flat)
@@ -249,7 +251,7 @@ def _poor(rng: Rng, flat: NDArray[np.uint8]) -> NDArray[np.float32]:
     side = flat.shape[0] // 4
     small = cv2.resize(flat * 255, (side, side), interpolation=cv2.INTER_AREA)
     reach = 0.08 * float(np.sqrt(cv2.countNonZero(small)))
-    kernel = np.ones((int(rng.integers(1, 3 + reach)),) * 2, np.uint8)
+    kernel = np.ones((int(rng.integers(1, 3 + int(reach))),) * 2, np.uint8)
     small = (cv2.dilate if rng.random() < 0.5 else cv2.erode)(small, kernel)
     dx, dy = rng.normal(0, 0.3 + reach, 2)
     moved = cv2.warpAffine(small, np.array([[1, 0, dx], [0, 1, dy]]), (side, side))

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 
 from model.sam.checkpoint import save_nano
 from model.sam.nano import STRIDE_PX, NanoConfig, build_nano
-from model.training.nano import _Eta, _half, _hardware, _set_lr, _step
 from model.training.prompts import PromptBatch, PromptStream
 from model.training.sam_card import write_card
+from model.training.steps import Eta, half_precision, hardware, set_lr, take_step
 
 Report = Callable[[str], None]
 
@@ -33,8 +33,8 @@ class SamRecipe:
 
     As with osprey-nano the numbers of steps decide when it ends. Small pictures, which stand for
     windows of pictures of the size in use, come first: they cost a quarter. Every
-    `second_round_every` steps, prompts get a corrective point and the mask found so far. The card's figures come from
-    `card_images` scenes of each kind.
+    `second_round_every` steps, prompts get a corrective point and the mask found so far. The
+    card's figures come from `card_images` scenes of each kind.
     """
 
     seed: int = 0
@@ -83,7 +83,7 @@ def train(
         {
             "recipe": asdict(recipe),
             "training_minutes": round(trained_s / 60, 1),
-            "hardware": _hardware(device),
+            "hardware": hardware(device),
             "parameters": sum(p.numel() for p in sam.parameters()),
             "training": running,
         },
@@ -101,15 +101,15 @@ def _learn(sam: Any, recipe: SamRecipe, device: torch.device, report: Report) ->
     # warm-up and cosine by the pictures' cost, so that the dear last steps get their share
     cost = (recipe.full_images / recipe.small_images) * _area_ratio(sam, recipe)
     work = recipe.small_steps + cost * recipe.full_steps
-    eta, done = _Eta(round(work)), 0.0
+    eta, done = Eta(round(work)), 0.0
     steps = recipe.small_steps + recipe.full_steps
     means: dict[str, float] = {}
     for step, batch in enumerate(_batches(sam, recipe), 1):
         done += 1 if step <= recipe.small_steps else cost
-        _set_lr(optimizer, recipe.lr, min(1.0, done / work))
+        set_lr(optimizer, recipe.lr, min(1.0, done / work))
         again = step % recipe.second_round_every == 0
         loss, shares = batch_loss(sam, batch, device, second_round=again)
-        _step(optimizer, loss, parameters)
+        take_step(optimizer, loss, parameters)
         for name, share in {"loss": float(loss.detach()), **shares}.items():
             means[name] = 0.98 * means.get(name, share) + 0.02 * share
         if step % 50 == 0 or step == steps:
@@ -141,7 +141,7 @@ def batch_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of a batch, and mean IoUs of the best of three masks by kind of prompt."""
     side = batch.images.shape[1]
-    with _half(device):
+    with half_precision(device):
         embedding = sam.image_encoder(_pixels(sam, batch, device))
     positions = _window(sam.prompt_encoder.get_dense_pe(), batch, side // STRIDE_PX)
     shift = torch.from_numpy(batch.offsets).to(device)[:, None].float() * STRIDE_PX
@@ -156,7 +156,7 @@ def batch_loss(
         sam.prompt_encoder(points=(points, ones), boxes=None, masks=None)[0],
     )
     dense = _dense(sam, hints, hinted)
-    with _half(device):
+    with half_precision(device):
         logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
     loss, ious = _masks_loss(logits, quality, batch, device)
     best = ious[:, 1:].amax(dim=1)
@@ -176,7 +176,7 @@ def batch_loss(
             sam.prompt_encoder(points=(both, labels), boxes=None, masks=None)[0],
         )
         dense = _dense(sam, chosen[:, None].clamp(-20, 20), torch.ones_like(hinted))
-        with _half(device):
+        with half_precision(device):
             logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
         second, ious = _masks_loss(logits, quality, batch, device)
         loss = (loss + second) / 2

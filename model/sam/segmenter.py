@@ -141,9 +141,14 @@ class Segmenter:
         Args:
             masks: NxHxW, what the objects are held to be; SAM then starts from them.
         """
+        self._show(image)
         hints = None if masks is None else self.hints_of(masks)
-        boxes = np.asarray(boxes_xyxy, np.float32)
-        return self.ask(image, Prompts(boxes=boxes, hints=hints)).best()
+        prompts = Prompts(boxes=np.asarray(boxes_xyxy, np.float32), hints=hints)
+        best = []
+        for logits, quality in self._decoded(prompts, image.shape[:2]):
+            chosen = logits[torch.arange(len(logits)), 1 + quality[:, 1:].argmax(dim=1)]
+            best.append(self._masks(chosen[:, None], image.shape[:2])[:, 0])
+        return np.concatenate(best)
 
     def ask(self, image: Image, prompts: Prompts, *, three: bool = True) -> Answers:
         """Masks for prompts; the picture is embedded once, the prompts go in batches.
@@ -155,19 +160,12 @@ class Segmenter:
             What `SamPredictor.predict` gives for each prompt alone.
         """
         self._show(image)
-        height, width = image.shape[:2]
         wanted = slice(1, None) if three else slice(0, 1)
         parts = []
-        for sparse, dense in self._embedded(prompts, (height, width)):
-            with torch.inference_mode():
-                features = self.predictor.get_image_embedding()
-                logits, quality = decode(self.predictor.model, features, sparse, dense)
-                logits = logits[:, wanted]
-                masks = self.predictor.model.postprocess_masks(
-                    logits, self.predictor.input_size, (height, width)
-                )
-                inside = masks > self.predictor.model.mask_threshold
-            parts.append([one.cpu().numpy() for one in (inside, quality[:, wanted], logits)])
+        for all_logits, quality in self._decoded(prompts, image.shape[:2]):
+            logits = all_logits[:, wanted]
+            numbers = (quality[:, wanted].cpu().numpy(), logits.cpu().numpy())
+            parts.append((self._masks(logits, image.shape[:2]), *numbers))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return Answers(masks=columns[0], quality=columns[1], logits=columns[2])
 
@@ -185,10 +183,15 @@ class Segmenter:
         return np.asarray(HINT_LOGIT * (2 * padded - 1), np.float32)
 
     @torch.inference_mode()
-    def _embedded(
-        self, prompts: Prompts, hw: tuple[int, int]
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Prompts as the decoder takes them, some at a time: sparse, and dense where hinted."""
+    def _masks(self, logits_NMhw: Tensor, hw: tuple[int, ...]) -> NDArray[np.bool_]:
+        """NxMxHxW, at the picture's size."""
+        model = self.predictor.model
+        enlarged = model.postprocess_masks(logits_NMhw, self.predictor.input_size, hw)
+        return np.asarray((enlarged > model.mask_threshold).cpu().numpy())
+
+    @torch.inference_mode()
+    def _decoded(self, prompts: Prompts, hw: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        """All four masks as logits and their qualities, for some prompts at a time."""
         transform, device = self.predictor.transform, self.predictor.device
         points = labels = boxes = hints = None
         if prompts.points is not None and prompts.labels is not None:
@@ -205,7 +208,9 @@ class Segmenter:
                 boxes=None if boxes is None else boxes[some],
                 masks=None if hints is None else hints[some],
             )
-            yield sparse, None if hints is None else dense
+            features = self.predictor.get_image_embedding()
+            dense = None if hints is None else dense
+            yield decode(self.predictor.model, features, sparse, dense)
 
     def _show(self, image: Image) -> None:
         """Embed the picture, unless it is the one embedded last."""

@@ -135,11 +135,13 @@ def test_a_picture_is_embedded_once(checkpoint: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("small")
 def test_tracking_with_sam(checkpoint: Path) -> None:
-    operator = Track(sam_checkpoint=str(checkpoint), work_height_px=80, propose_every_s=0.08)
+    operator = Track(sam=str(checkpoint), work_height_px=80, propose_every_s=0.08)
     operator.setup()
-    assert operator._sam is not None
+    assert operator._segmenter is not None
     shown: list[int] = []
-    operator._sam.predictor.model.image_encoder.register_forward_hook(lambda *_: shown.append(1))
+    operator._segmenter.predictor.model.image_encoder.register_forward_hook(
+        lambda *_: shown.append(1)
+    )
     made = [r for frame in frames_of([picture()] * 8) for r in operator.process([frame])]
     tracked = [r for r in made if isinstance(r, TrackedFrame)]
     assert len(tracked) == 8
@@ -150,7 +152,7 @@ def test_tracking_with_sam(checkpoint: Path) -> None:
 
 def failure(path: Path, **settings: Any) -> str:
     with pytest.raises(WeightsError) as caught:
-        Track(sam_checkpoint=str(path), **settings).setup()
+        Track(sam=str(path), **settings).setup()
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     assert "\n" not in text

@@ -195,10 +195,32 @@ def build_nano(config: NanoConfig) -> Sam:
         ),
         mask_decoder=FineMaskDecoder(config),
     )
-    # half of the frequencies tell places apart within an object, not only within the picture
-    frequencies = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-    frequencies[:, ::2] *= config.side_px / 128
+    _start_near(sam)
     return sam.eval()
+
+
+@torch.no_grad()
+def _start_near(sam: Sam) -> None:
+    """Weights from which prompts look at what lies near them before anything is learned.
+
+    SAM finds that out from a thousand times as many prompts. Half of the frequencies tell places
+    apart within an object, not only within the picture; and where queries and keys pass through
+    the same weights, those of like places fit best.
+    """
+    frequencies = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    frequencies[:, ::2] *= sam.image_encoder.img_size / 128
+    for embedding in sam.prompt_encoder.point_embeddings:
+        embedding.weight *= 0.3
+    transformer = sam.mask_decoder.transformer
+    for attention in (
+        *(block.cross_attn_token_to_image for block in transformer.layers),
+        *(block.cross_attn_image_to_token for block in transformer.layers),
+        transformer.final_attn_token_to_image,
+    ):
+        attention.q_proj.weight *= 2.7
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+        nn.init.zeros_(attention.q_proj.bias)
+        nn.init.zeros_(attention.k_proj.bias)
 
 
 class _Block(nn.Module):

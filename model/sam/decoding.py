@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.sam.nano import FineMaskDecoder, form_masks
+from model.sam.nano import DrawingPromptEncoder, FineMaskDecoder, form_masks
 
 
 def decode(
-    sam: Any, embedding_BCGG: Tensor, sparse_NTC: Tensor, dense_NCGG: Tensor | None
+    sam: Any, embedding_BCGG: Tensor, sparse_NTC: Tensor, dense_NCGG: Tensor, *, hinted: bool
 ) -> tuple[Tensor, Tensor]:
     """All masks (NxMx4Gx4G logits, the single one first) and their qualities (NxM).
 
     Args:
         embedding_BCGG: of B images that have as many prompts each, one image after the other.
-        dense_NCGG: embedded mask inputs; None when there are none.
+        hinted: whether there are mask inputs among the prompts.
     """
     decoder, prompts = sam.mask_decoder, sam.prompt_encoder
     c = decoder.transformer_dim
@@ -36,8 +36,9 @@ def decode(
     cells_BCGG = embedding_BCGG[:, :c]
     grid = cells_BCGG.shape[-2:]
     each = len(sparse_NTC) // len(embedding_BCGG)
-    if dense_NCGG is None:
-        cells_BLC = cells_BCGG.flatten(2).transpose(1, 2) + prompts.no_mask_embed.weight
+    if not hinted and not isinstance(prompts, DrawingPromptEncoder):
+        # the same for all prompts
+        cells_BLC = (cells_BCGG + dense_NCGG[:1]).flatten(2).transpose(1, 2)
         cells_NLC, out_NTC = _first_block(
             decoder.transformer.layers[0], cells_BLC, positions_1LC, tokens_NTC
         )

@@ -183,8 +183,8 @@ def _ask(
     resize = ResizeLongestSide(sam.image_encoder.img_size)
     asked = torch.as_tensor(resize.apply_coords(points, crop.hw), device=sam.device)[:, None]
     labels = torch.ones(len(points), 1, dtype=torch.int, device=sam.device)
-    sparse, _ = sam.prompt_encoder(points=(asked, labels), boxes=None, masks=None)
-    all_logits, all_ious = decode(sam, crop.embedding, sparse, None)
+    sparse, dense = sam.prompt_encoder(points=(asked, labels), boxes=None, masks=None)
+    all_logits, all_ious = decode(sam, crop.embedding, sparse, dense, hinted=False)
     logits, ious = all_logits[:, 1:].flatten(0, 1), all_ious[:, 1:].flatten()
     places = torch.from_numpy(points).repeat_interleave(all_logits.shape[1] - 1, dim=0)
     good = torch.arange(len(ious), device=sam.device)

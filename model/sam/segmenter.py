@@ -209,8 +209,8 @@ class Segmenter:
                 masks=None if hints is None else hints[some],
             )
             features = self.predictor.get_image_embedding()
-            dense = None if hints is None else dense
-            yield decode(self.predictor.model, features, sparse, dense)
+            hinted = hints is not None
+            yield decode(self.predictor.model, features, sparse, dense, hinted=hinted)
 
     def _show(self, image: Image) -> None:
         """Embed the picture, unless it is the one embedded last."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from segment_anything.modeling import PromptEncoder
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -145,17 +146,14 @@ def batch_loss(
         embedding = sam.image_encoder(_pixels(sam, batch, device))
     positions = _window(sam.prompt_encoder.get_dense_pe(), batch, side // STRIDE_PX)
     shift = torch.from_numpy(batch.offsets).to(device)[:, None].float() * STRIDE_PX
-    points = (batch.points.to(device) + shift).flatten(0, 1)[:, None]
-    boxes = (batch.boxes.to(device) + shift.repeat(1, 1, 2)).flatten(0, 1)
+    shift = shift.expand(-1, batch.points.shape[1], -1).flatten(0, 1)
+    points = batch.points.to(device).flatten(0, 1)[:, None]
+    boxes = batch.boxes.to(device).flatten(0, 1)
     by_box = batch.by_box.to(device).flatten()
     hints, hinted = batch.hints.to(device).flatten(0, 1), batch.hinted.to(device).flatten()
     ones = torch.ones(len(points), 1, device=device)
-    sparse = torch.where(
-        by_box[:, None, None],
-        sam.prompt_encoder(points=None, boxes=boxes, masks=None)[0],
-        sam.prompt_encoder(points=(points, ones), boxes=None, masks=None)[0],
-    )
-    dense = _dense(sam, hints, hinted)
+    sparse, drawn = _embedded(sam, points, ones, boxes, by_box, shift, side // STRIDE_PX)
+    dense = _dense(sam, hints, hinted) + drawn
     with half_precision(device):
         logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
     loss, ious = _masks_loss(logits, quality, batch, device)
@@ -167,15 +165,10 @@ def batch_loss(
     if second_round:
         chosen = logits[torch.arange(len(logits)), quality.argmax(dim=1)].detach().float()
         more, label = _correction(chosen, batch, device)
-        more = more + shift.expand(-1, batch.points.shape[1], -1).flatten(0, 1)
         both = torch.stack([points[:, 0], more], dim=1)
         labels = torch.cat([ones, label[:, None]], dim=1)
-        sparse = torch.where(
-            by_box[:, None, None],
-            sam.prompt_encoder(points=(both[:, 1:], labels[:, 1:]), boxes=boxes, masks=None)[0],
-            sam.prompt_encoder(points=(both, labels), boxes=None, masks=None)[0],
-        )
-        dense = _dense(sam, chosen[:, None].clamp(-20, 20), torch.ones_like(hinted))
+        sparse, drawn = _embedded(sam, both, labels, boxes, by_box, shift, side // STRIDE_PX)
+        dense = _dense(sam, chosen[:, None].clamp(-20, 20), torch.ones_like(hinted)) + drawn
         with half_precision(device):
             logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
         second, ious = _masks_loss(logits, quality, batch, device)
@@ -200,9 +193,37 @@ def _window(positions: Tensor, batch: PromptBatch, cells: int) -> Tensor:
     return torch.cat(windows)
 
 
+def _embedded(
+    sam: Any,
+    points_NK2: Tensor,
+    labels_NK: Tensor,
+    boxes_N4: Tensor,
+    by_box_N: Tensor,
+    shift_N2: Tensor,
+    cells: int,
+) -> tuple[Tensor, Tensor]:
+    """Tokens (NxTxC) and drawings (NxCxGxG) of prompts that are a box, a point, or either with
+    points that correct it. Coordinates are in windows, which lie at `shift` in full pictures."""
+    encoder, more = sam.prompt_encoder, points_NK2.shape[1] > 1
+    placed, framed = points_NK2 + shift_N2[:, None], boxes_N4 + shift_N2.repeat(1, 2)
+    with_box = (placed[:, 1:], labels_NK[:, 1:]) if more else None
+    sparse = torch.where(
+        by_box_N[:, None, None],
+        PromptEncoder.forward(encoder, points=with_box, boxes=framed, masks=None)[0],
+        PromptEncoder.forward(encoder, points=(placed, labels_NK), boxes=None, masks=None)[0],
+    )
+    of_box = (points_NK2[:, 1:], labels_NK[:, 1:]) if more else None
+    drawn = torch.where(
+        by_box_N[:, None, None, None],
+        encoder.draw(of_box, boxes_N4, (cells, cells)),
+        encoder.draw((points_NK2, labels_NK), None, (cells, cells)),
+    )
+    return sparse, drawn
+
+
 def _dense(sam: Any, hints: Tensor, hinted: Tensor) -> Tensor:
     """NxCxGxG: embedded mask inputs, or what stands for none."""
-    _, embedded = sam.prompt_encoder(points=None, boxes=None, masks=hints)
+    embedded = sam.prompt_encoder.mask_downscaling(hints)
     none = sam.prompt_encoder.no_mask_embed.weight[0][None, :, None, None]
     return torch.where(hinted[:, None, None, None], embedded, none)
 

@@ -136,6 +136,11 @@ class DrawingPromptEncoder(PromptEncoder):  # type: ignore[misc]
         sparse, dense = super().forward(points, boxes, masks)
         return sparse, dense + self.draw(points, boxes, self.image_embedding_size)
 
+    def tokens(self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None) -> Tensor:
+        """The sparse embedding alone."""
+        sparse: Tensor = super().forward(points, boxes, None)[0]
+        return sparse
+
     def draw(
         self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, grid: tuple[int, int]
     ) -> Tensor:

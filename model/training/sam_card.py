@@ -12,21 +12,20 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
 
 from model.osprey.checkpoint import weights_hash
-from model.sam.checkpoint import load_nano
+from model.sam.segmenter import Prompts, Segmenter
 from model.synthetic.scene import Scene, sample_scene
 from model.training.prompts import MIN_REGION_PX
 
+BoolMask = NDArray[np.bool_]
 FRESH_SEED = 2_000_003
 _SCENE_PX = 512
 _KINDS = ("objects", "parts")
 
 
-@torch.inference_mode()
-def measure(sam: Any, *, images: int, difficulty: float) -> dict[str, Any]:
-    """Mean IoU on scenes of seeds that training never draws, asked as `SamPredictor` does.
+def measure(segmenter: Segmenter, *, images: int, difficulty: float) -> dict[str, Any]:
+    """Mean IoU on scenes of seeds that training never draws.
 
     Scenes are 512 x 512 with 9 to 16 objects of 20 to 170 px on the short side, many of them
     partly hidden; every visible mask of at least 40 px counts. The point is the pixel farthest
@@ -38,17 +37,15 @@ def measure(sam: Any, *, images: int, difficulty: float) -> dict[str, Any]:
         quality.
     """
     rng = np.random.default_rng([FRESH_SEED, round(100 * difficulty)])
-    predictor = SamPredictor(sam)
     ious: dict[tuple[str, str], list[float]] = {}
     for _ in range(images):
         scene = sample_scene(
             rng, _SCENE_PX, _SCENE_PX, difficulty=difficulty,
             n_objects=int(rng.integers(9, 17)), short_side_px=(20, 170),
         )  # fmt: skip
-        predictor.set_image(scene.image)
         for kind, masks in zip(_KINDS, _masks(scene), strict=True):
             if masks:
-                for name, found in _asked(predictor, np.stack(masks)).items():
+                for name, found in _asked(segmenter, scene.image, np.stack(masks)).items():
                     ious.setdefault((kind, name), []).extend(found)
     figures: dict[str, Any] = {"images": images}
     for kind in _KINDS:
@@ -59,37 +56,34 @@ def measure(sam: Any, *, images: int, difficulty: float) -> dict[str, Any]:
     return figures
 
 
-def _masks(scene: Scene) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
+def _masks(scene: Scene) -> tuple[list[BoolMask], list[BoolMask]]:
     wholes = [obj.mask for obj in scene.objects]
     parts = [mask for obj in scene.objects for mask in obj.parts.values()]
     large = ([mask for mask in masks if mask.sum() >= MIN_REGION_PX] for masks in (wholes, parts))
     return next(large), next(large)
 
 
-def _asked(predictor: SamPredictor, masks: NDArray[np.bool_]) -> dict[str, list[float]]:
+def _asked(
+    segmenter: Segmenter, image: NDArray[np.uint8], masks: BoolMask
+) -> dict[str, list[float]]:
     """IoUs of what is found for each of N masks."""
-    height, width = masks.shape[1:]
-    points = torch.tensor(np.array([_deepest(mask) for mask in masks]), dtype=torch.float32)
+    points = np.array([_deepest(mask) for mask in masks], np.float32)[:, None]
     flats = [cv2.boundingRect(mask.view(np.uint8)) for mask in masks]
-    boxes = torch.tensor([(x, y, x + w, y + h) for x, y, w, h in flats], dtype=torch.float32)
-    points = predictor.transform.apply_coords_torch(points[:, None], (height, width))
-    boxes = predictor.transform.apply_boxes_torch(boxes, (height, width))
-    device = predictor.device
-    labels = torch.ones(len(points), 1, device=device)
-    truth = torch.from_numpy(masks).to(device)[:, None]
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in flats], np.float32)
     found = {}
-    for name, prompt in (
-        ("point", {"point_coords": points.to(device), "point_labels": labels}),
-        ("box", {"point_coords": None, "point_labels": None, "boxes": boxes.to(device)}),
+    for name, prompts in (
+        ("point", Prompts(points=points, labels=np.ones((len(points), 1), np.intp))),
+        ("box", Prompts(boxes=boxes)),
     ):
-        three, quality, _ = predictor.predict_torch(**prompt, multimask_output=True)
-        iou = (three & truth).sum((2, 3)) / (three | truth).sum((2, 3)).clamp(min=1)
-        found[f"{name}_best"] = iou.amax(dim=1).tolist()
-        found[name] = iou.gather(1, quality.argmax(dim=1, keepdim=True))[:, 0].tolist()
+        answers = segmenter.ask(image, prompts)
+        common = (answers.masks & masks[:, None]).sum((2, 3))
+        ious = common / np.maximum(1, (answers.masks | masks[:, None]).sum((2, 3)))
+        found[f"{name}_best"] = ious.max(axis=1).tolist()
+        found[name] = ious[np.arange(len(ious)), answers.quality.argmax(axis=1)].tolist()
     return found
 
 
-def _deepest(mask: NDArray[np.bool_]) -> tuple[int, int]:
+def _deepest(mask: BoolMask) -> tuple[int, int]:
     padded = np.pad(mask.view(np.uint8), 1)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
@@ -114,15 +108,15 @@ def write_card(
 ) -> None:
     """Measure the model in `folder` on `images` scenes of each kind, and write `card.json` and
     `README.md` beside it."""
-    sam = load_nano(folder)
+    segmenter = Segmenter.nano(str(folder), device="cpu")
     figures = {}
     for name, difficulty in (("clear scenes", 0.3), ("hard scenes", 1.0)):
         report(f"measuring on fresh {name} ...")
-        figures[name] = measure(sam, images=images, difficulty=difficulty)
+        figures[name] = measure(segmenter, images=images, difficulty=difficulty)
     card = {
         **facts,
         "weights_hash": weights_hash(folder),
-        "embedding_ms": round(embedding_ms(sam), 1),
+        "embedding_ms": round(embedding_ms(segmenter.predictor.model), 1),
         "fresh_seeds": figures,
     }
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from segment_anything.modeling import PromptEncoder
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -209,8 +208,8 @@ def _embedded(
     with_box = (placed[:, 1:], labels_NK[:, 1:]) if more else None
     sparse = torch.where(
         by_box_N[:, None, None],
-        PromptEncoder.forward(encoder, points=with_box, boxes=framed, masks=None)[0],
-        PromptEncoder.forward(encoder, points=(placed, labels_NK), boxes=None, masks=None)[0],
+        encoder.tokens(with_box, framed),
+        encoder.tokens((placed, labels_NK), None),
     )
     of_box = (points_NK2[:, 1:], labels_NK[:, 1:]) if more else None
     drawn = torch.where(

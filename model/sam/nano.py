@@ -163,7 +163,8 @@ class DrawingPromptEncoder(PromptEncoder):  # type: ignore[misc]
                 of_label = (points[1] == label)[:, :, None, None, None]
                 maps[:, 2 * i : 2 * i + 2] = (near_and_far * of_label).amax(dim=1)
         if boxes is not None:
-            x0, y0, x1, y1 = ((boxes.float() + 0.5) / STRIDE_PX)[..., None].unbind(dim=1)
+            corners = (boxes.float().reshape(-1, 4) + 0.5) / STRIDE_PX
+            x0, y0, x1, y1 = corners[..., None].unbind(dim=1)
             across = torch.stack([x - x0, x1 - x], dim=1)[:, :, None].expand(-1, -1, grid[0], -1)
             down = torch.stack([y - y0, y1 - y], dim=1)[..., None].expand(-1, -1, -1, grid[1])
             maps[:, 4:8] = torch.cat([across, down], dim=1).clamp(-1.5, 1.5)

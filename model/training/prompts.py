@@ -221,7 +221,7 @@ def _prompt(rng: Rng, mask: BoolMask, hw: tuple[int, int]) -> _Row:
     places = _places(rng, flat, (x, y, w, h), hw)
     inside = mask[places[:, 1], places[:, 0]].astype(np.float32)
     return (
-        point, noisy, np.bool_(rng.random() < 0.5), hint, np.bool_(hinted), target,
+        point, noisy, np.bool_(rng.random() < 0.4), hint, np.bool_(hinted), target,
         places.astype(np.float32), inside,
     )  # fmt: skip
 

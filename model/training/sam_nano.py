@@ -156,6 +156,7 @@ def batch_loss(
     with half_precision(device):
         logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
     loss, ious = _masks_loss(logits, quality, batch, device)
+    likeness = _likeness_loss(sam, embedding, batch, device)
     best = ious[:, 1:].amax(dim=1)
     shares = {
         "point": float(best[~by_box].mean()) if (~by_box).any() else 0.0,
@@ -173,7 +174,7 @@ def batch_loss(
         second, ious = _masks_loss(logits, quality, batch, device)
         loss = (loss + second) / 2
         shares["second"] = float(ious[:, 0].mean())
-    return loss, shares
+    return loss + 0.5 * likeness, shares
 
 
 def _pixels(sam: Any, batch: PromptBatch, device: torch.device) -> Tensor:
@@ -225,6 +226,32 @@ def _dense(sam: Any, hints: Tensor, hinted: Tensor) -> Tensor:
     embedded = sam.prompt_encoder.mask_downscaling(hints)
     none = sam.prompt_encoder.no_mask_embed.weight[0][None, :, None, None]
     return torch.where(hinted[:, None, None, None], embedded, none)
+
+
+def _likeness_loss(sam: Any, embedding: Tensor, batch: PromptBatch, device: torch.device) -> Tensor:
+    """Teaches the encoder by itself: features of a mask's places are like that at its point.
+
+    Every place of the picture learns from every prompt, long before the decoder can tell the
+    encoder what it wants.
+    """
+    targets_BPHW = batch.targets.to(device).float()
+    width = sam.mask_decoder.transformer_dim
+    loss = torch.zeros((), device=device)
+    for features_BCHW in (embedding[:, :width], sam.mask_decoder.fine(embedding)):
+        features_BCHW = features_BCHW.float()
+        size = features_BCHW.shape[-2:]
+        wanted = F.adaptive_avg_pool2d(targets_BPHW, size)
+        cells = (batch.points.to(device) * size[0] / batch.images.shape[1]).long()
+        flat = (cells[..., 1] * size[1] + cells[..., 0])[:, None]
+        features_BCL = features_BCHW.flatten(2)
+        at_BCP = features_BCL.gather(2, flat.expand(-1, features_BCL.shape[1], -1))
+        like = (at_BCP.transpose(1, 2) @ features_BCL) / features_BCL.shape[1] ** 0.5
+        wanted = wanted.flatten(2)
+        cross = F.binary_cross_entropy_with_logits(like, wanted, reduction="none").mean(-1)
+        chance = like.sigmoid()
+        dice = 1 - (2 * (chance * wanted).sum(-1) + 1) / (chance.sum(-1) + wanted.sum(-1) + 1)
+        loss = loss + (cross + dice).mean()
+    return loss
 
 
 def _masks_loss(

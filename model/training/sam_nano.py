@@ -156,7 +156,7 @@ def batch_loss(
     with half_precision(device):
         logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
     loss, ious = _masks_loss(logits, quality, batch, device)
-    likeness = _likeness_loss(sam, embedding, batch, device)
+    likeness = _likeness_loss(sam, embedding.float(), batch, device)
     best = ious[:, 1:].amax(dim=1)
     shares = {
         "point": float(best[~by_box].mean()) if (~by_box).any() else 0.0,
@@ -238,7 +238,6 @@ def _likeness_loss(sam: Any, embedding: Tensor, batch: PromptBatch, device: torc
     width = sam.mask_decoder.transformer_dim
     loss = torch.zeros((), device=device)
     for features_BCHW in (embedding[:, :width], sam.mask_decoder.fine(embedding)):
-        features_BCHW = features_BCHW.float()
         size = features_BCHW.shape[-2:]
         wanted = F.adaptive_avg_pool2d(targets_BPHW, size)
         cells = (batch.points.to(device) * size[0] / batch.images.shape[1]).long()

@@ -42,6 +42,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         sam_type: vit_b, vit_l or vit_h, the type of a `.pth` file.
         sam_every_s: seconds of media time between SAM's searches for objects, and between its
             looks at a track after the first.
+        sam_proposes: whether SAM searches for objects; else it only refines outlines.
         device: where SAM runs: "auto", "cpu", "cuda", ...
     """
 
@@ -58,6 +59,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         sam: str = "",
         sam_type: str = "vit_b",
         sam_every_s: float = 1.0,
+        sam_proposes: bool = True,
         device: str = "auto",
     ) -> None:
         if propose_every_s <= 0 or hidden_s < 0:
@@ -79,6 +81,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         self.work_height_px = work_height_px
         self.sam = sam
         self.sam_type = sam_type
+        self.sam_proposes = sam_proposes
         self.sam_every_ns = round(sam_every_s * 1e9)
         self.device = device
         self._segmenter: Segmenter | None = None
@@ -195,7 +198,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             return tracker.step(small, time_ns)
         refiner = self._refiners.setdefault(stream_id, Refiner(self.sam_every_ns))
         extra = None
-        if tracker.wants_proposals(time_ns):
+        if self.sam_proposes and tracker.wants_proposals(time_ns):
             extra = refiner.proposals(self._segmenter, small, time_ns)
         step = tracker.step(small, time_ns, extra)
         if step.cut:

@@ -154,6 +154,7 @@ class Associator:
                 soft=candidate.inside * np.uint8(255),
                 look=histogram(self.codes, candidate.inside > 0),
                 strength=candidate.strength,
+                sure=candidate.sure,
                 first_ns=self.time_ns,
                 last_ns=self.time_ns,
             )

@@ -23,12 +23,14 @@ _WEAKEST = 14
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A region that may be an object: 0/1 `inside` (HxW uint8), its tight box (x0, y0, x1, y1),
-    area in pixels, and `strength`: the mean colour edge along its outline, in 8-bit steps."""
+    area in pixels, and `strength`: the mean colour edge along its outline, in 8-bit steps. What is
+    `sure` need not be proposed again before it is followed."""
 
     inside: U8
     box: tuple[int, int, int, int]
     area_px: int
     strength: float
+    sure: bool = False
 
 
 def make_candidate(inside: U8, edges: U8) -> Candidate | None:

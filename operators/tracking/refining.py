@@ -7,7 +7,7 @@ and is believed only where it agrees with what the flow and the edges say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,8 @@ class Refiner:
         self._searched_ns = time_ns
         edges = edge_strength(image_rgb)
         made = (make_candidate(m.view(np.uint8), edges) for m in segmenter.propose(image_rgb))
-        return [candidate for candidate in made if candidate is not None]
+        # the next search is long after what islands and motion need to be seen several times
+        return [replace(candidate, sure=True) for candidate in made if candidate is not None]
 
     def forget(self) -> None:
         """A new shot: search at once."""

@@ -19,7 +19,8 @@ class Track:
 
     `soft` is HxW uint8, 255 inside and between at the edge, so that being moved again and again
     does not wear the mask down; `inside` is its 0/1 form. `velocity` is in pixels a frame against
-    the resting world. `hits` and `misses` count rounds of proposals. `refined_ns` is when a
+    the resting world. `hits` and `misses` count rounds of proposals. What is
+    `sure` is confirmed by one proposal. `refined_ns` is when a
     segmenter was last asked about it.
     """
 
@@ -38,6 +39,7 @@ class Track:
     score: float = 1.0
     visible: bool = True
     usual_area_px: float = 0.0
+    sure: bool = False
     refined_ns: int | None = None
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     inside: U8 = field(init=False)

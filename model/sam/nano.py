@@ -287,7 +287,7 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = _conv(width, width)
-        norm = nn.BatchNorm2d(width)
+        norm = nn.BatchNorm2d(width, momentum=0.03)
         nn.init.zeros_(norm.weight)  # starts as the identity
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
 
@@ -298,7 +298,7 @@ class _Block(nn.Module):
 def _conv(before: int, width: int, *, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(width),
+        nn.BatchNorm2d(width, momentum=0.03),
         nn.ReLU(inplace=True),
     )
 

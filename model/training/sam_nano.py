@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -39,13 +39,13 @@ class SamRecipe:
 
     seed: int = 0
     small_side_px: int = 256
-    small_steps: int = 5000
+    small_steps: int = 3600
     small_images: int = 8
     full_steps: int = 400
     full_images: int = 3
     prompts: int = 8
     shows: int = 2
-    lr: float = 2e-3
+    lr: float = 2.5e-3
     weight_decay: float = 0.05
     second_round_every: int = 4
     card_images: int = 60
@@ -107,6 +107,8 @@ def _learn(sam: Any, recipe: SamRecipe, device: torch.device, report: Report) ->
     for step, batch in enumerate(_batches(sam, recipe), 1):
         done += 1 if step <= recipe.small_steps else cost
         set_lr(optimizer, recipe.lr, min(1.0, done / work))
+        if step == recipe.small_steps + 1:
+            _hold_norms(sam)
         again = step % recipe.second_round_every == 0
         loss, shares = batch_loss(sam, batch, device, second_round=again)
         take_step(optimizer, loss, parameters)
@@ -116,6 +118,13 @@ def _learn(sam: Any, recipe: SamRecipe, device: torch.device, report: Report) ->
             words = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
             report(f"{eta.at(round(done))}, {step} of {steps} batches  {words}")
     return {name: round(mean, 4) for name, mean in means.items()}
+
+
+def _hold_norms(sam: Any) -> None:
+    """Few pictures make a poor mean: what batch norms know from the small ones stays."""
+    for module in sam.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _area_ratio(sam: Any, recipe: SamRecipe) -> float:

@@ -247,7 +247,7 @@ def _likeness_loss(sam: Any, embedding: Tensor, batch: PromptBatch, device: torc
     width = sam.mask_decoder.transformer_dim
     loss = torch.zeros((), device=device)
     for features_BCHW in (embedding[:, :width], sam.mask_decoder.fine(embedding)):
-        size = features_BCHW.shape[-2:]
+        size = (features_BCHW.shape[-2], features_BCHW.shape[-1])
         wanted = F.adaptive_avg_pool2d(targets_BPHW, size)
         cells = (batch.points.to(device) * size[0] / batch.images.shape[1]).long()
         flat = (cells[..., 1] * size[1] + cells[..., 0])[:, None]

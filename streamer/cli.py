@@ -273,6 +273,27 @@ def bench_pipeline(
     raise typer.Exit(bench(file, rounds=rounds, config=config, json_path=json_path))
 
 
+@bench_app.command("sam")
+def bench_sam(
+    sam: Annotated[
+        str, typer.Option(help="nano, the folder of a sam-nano, or a sam_vit_*.pth file.")
+    ] = "nano",
+    sam_type: Annotated[str, typer.Option(help="vit_b, vit_l or vit_h, of a .pth file.")] = "vit_b",
+    points: Annotated[int, typer.Option(min=1, help="Points along a side of the grid.")] = 16,
+    crop_layers: Annotated[int, typer.Option(min=0, help="Layers of smaller crops.")] = 0,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = 5,
+    json_path: JsonFile = None,
+) -> None:
+    """Masks of everything in a picture, against SamAutomaticMaskGenerator."""
+    from streamer.commands.bench_sam import bench_sam as bench
+
+    code = bench(
+        sam, sam_type=sam_type, points=points, crop_layers=crop_layers, rounds=rounds,
+        json_path=json_path,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.sam.nano import DrawingPromptEncoder, FineMaskDecoder, form_masks
+from model.sam.nano_decoder import FineMaskDecoder
 
 
 def decode(
@@ -25,29 +25,25 @@ def decode(
     """All masks (NxMx4Gx4G logits, the single one first) and their qualities (NxM).
 
     Args:
-        embedding_BCGG: of B images that have as many prompts each, one image after the other.
+        embedding_BCGG: of one image; more when they have as many prompts each, one after the
+            other, and no prompt has a mask input.
         hinted: whether there are mask inputs among the prompts.
     """
-    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
-    c = decoder.transformer_dim
+    decoder = sam.mask_decoder
+    positions_1CGG = sam.prompt_encoder.get_dense_pe()
+    if hinted or isinstance(decoder, FineMaskDecoder):
+        # nothing is the same for all prompts
+        masks, quality = decoder.predict_masks(
+            embedding_BCGG, positions_1CGG, sparse_NTC, dense_NCGG
+        )
+        return masks, quality
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], dim=0)
     tokens_NTC = torch.cat([own.expand(len(sparse_NTC), -1, -1), sparse_NTC], dim=1)
-    positions_1LC = prompts.get_dense_pe().flatten(2).transpose(1, 2)
-    cells_BCGG = embedding_BCGG[:, :c]
-    grid = cells_BCGG.shape[-2:]
-    each = len(sparse_NTC) // len(embedding_BCGG)
-    if not hinted and not isinstance(prompts, DrawingPromptEncoder):
-        # the same for all prompts
-        cells_BLC = (cells_BCGG + dense_NCGG[:1]).flatten(2).transpose(1, 2)
-        cells_NLC, out_NTC = _first_block(
-            decoder.transformer.layers[0], cells_BLC, positions_1LC, tokens_NTC
-        )
-        rest = decoder.transformer.layers[1:]
-    else:
-        cells_NCGG = cells_BCGG.repeat_interleave(each, dim=0) + dense_NCGG
-        cells_NLC, out_NTC = cells_NCGG.flatten(2).transpose(1, 2), tokens_NTC
-        rest = decoder.transformer.layers
-    for layer in rest:
+    positions_1LC = positions_1CGG.flatten(2).transpose(1, 2)
+    cells_BLC = (embedding_BCGG + dense_NCGG[:1]).flatten(2).transpose(1, 2)
+    layers = decoder.transformer.layers
+    cells_NLC, out_NTC = _first_block(layers[0], cells_BLC, positions_1LC, tokens_NTC)
+    for layer in layers[1:]:
         out_NTC, cells_NLC = layer(
             queries=out_NTC, keys=cells_NLC, query_pe=tokens_NTC, key_pe=positions_1LC
         )
@@ -55,8 +51,14 @@ def decode(
         q=out_NTC + tokens_NTC, k=cells_NLC + positions_1LC, v=cells_NLC
     )
     out_NTC = decoder.transformer.norm_final_attn(out_NTC + last)
-    fine = decoder.fine(embedding_BCGG) if isinstance(decoder, FineMaskDecoder) else None
-    return form_masks(decoder, out_NTC, cells_NLC, grid, fine)
+    grid = embedding_BCGG.shape[-2:]
+    cells_NCGG = cells_NLC.transpose(1, 2).reshape(len(cells_NLC), -1, *grid)
+    features = decoder.output_upscaling(cells_NCGG)
+    weights = torch.stack(
+        [mlp(out_NTC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
+    )
+    masks = (weights @ features.flatten(2)).reshape(len(features), -1, *features.shape[-2:])
+    return masks, decoder.iou_prediction_head(out_NTC[:, 0])
 
 
 def _first_block(

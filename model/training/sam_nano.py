@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from model.sam.checkpoint import save_nano
-from model.sam.nano import STRIDE_PX, NanoConfig, build_nano
+from model.sam.nano import NanoConfig, build_nano
+from model.sam.nano_decoder import STRIDE_PX
 from model.training.prompts import PromptBatch, PromptStream
 from model.training.sam_card import write_card
 from model.training.steps import Eta, half_precision, hardware, set_lr, take_step
@@ -161,7 +162,7 @@ def batch_loss(
     hints, hinted = batch.hints.to(device).flatten(0, 1), batch.hinted.to(device).flatten()
     ones = torch.ones(len(points), 1, device=device)
     sparse, drawn = _embedded(sam, points, ones, boxes, by_box, shift, side // STRIDE_PX)
-    dense = _dense(sam, hints, hinted) + drawn
+    dense = _dense(sam, hints, hinted, drawn)
     with half_precision(device):
         logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
     loss, ious = _masks_loss(logits, quality, batch, device)
@@ -177,7 +178,8 @@ def batch_loss(
         both = torch.stack([points[:, 0], more], dim=1)
         labels = torch.cat([ones, label[:, None]], dim=1)
         sparse, drawn = _embedded(sam, both, labels, boxes, by_box, shift, side // STRIDE_PX)
-        dense = _dense(sam, chosen[:, None].clamp(-20, 20), torch.ones_like(hinted)) + drawn
+        found = chosen[:, None].clamp(-20, 20)
+        dense = _dense(sam, found, torch.ones_like(hinted), drawn)
         with half_precision(device):
             logits, quality = sam.mask_decoder.predict_masks(embedding, positions, sparse, dense)
         second, ious = _masks_loss(logits, quality, batch, device)
@@ -211,7 +213,7 @@ def _embedded(
     shift_N2: Tensor,
     cells: int,
 ) -> tuple[Tensor, Tensor]:
-    """Tokens (NxTxC) and drawings (NxCxGxG) of prompts that are a box, a point, or either with
+    """Tokens (NxTxC) and drawings (Nx(C+32)xGxG) of prompts that are a box, a point, or either with
     points that correct it. Coordinates are in windows, which lie at `shift` in full pictures."""
     encoder, more = sam.prompt_encoder, points_NK2.shape[1] > 1
     placed, framed = points_NK2 + shift_N2[:, None], boxes_N4 + shift_N2.repeat(1, 2)
@@ -230,11 +232,13 @@ def _embedded(
     return sparse, drawn
 
 
-def _dense(sam: Any, hints: Tensor, hinted: Tensor) -> Tensor:
-    """NxCxGxG: embedded mask inputs, or what stands for none."""
+def _dense(sam: Any, hints: Tensor, hinted: Tensor, drawn: Tensor) -> Tensor:
+    """Dense embeddings: mask inputs, or what stands for none, under the drawings."""
     embedded = sam.prompt_encoder.mask_downscaling(hints)
     none = sam.prompt_encoder.no_mask_embed.weight[0][None, :, None, None]
-    return torch.where(hinted[:, None, None, None], embedded, none)
+    under = torch.where(hinted[:, None, None, None], embedded, none)
+    width = under.shape[1]
+    return torch.cat([under + drawn[:, :width], drawn[:, width:]], dim=1)
 
 
 def _likeness_loss(sam: Any, embedding: Tensor, batch: PromptBatch, device: torch.device) -> Tensor:

@@ -128,12 +128,11 @@ class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
             iou_head_depth=3,
             iou_head_hidden_dim=width,
         )
-        self.output_hypernetworks_mlps = nn.ModuleList(
-            [MLP(width, width, width // 8 + 2, 3) for _ in range(self.num_mask_tokens)]
-        )
+        mlps = [MLP(width, width, width // 8 + 2, 3) for _ in range(self.num_mask_tokens)]
         with torch.no_grad():
-            for mlp in self.output_hypernetworks_mlps:
+            for mlp in mlps:
                 mlp.layers[-1].bias[-2] = 1.0  # a first guess: all that looks alike
+        self.output_hypernetworks_mlps = nn.ModuleList(mlps)
         self.fine_projection = nn.Conv2d(fine_width, width // 8, 1)
         self.like_projection = nn.Conv2d(_PACKED, width, 1)
 
@@ -178,7 +177,8 @@ class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
 
     def fine(self, image_embeddings: Tensor) -> Tensor:
         """The fine channels, BxFx4Gx4G."""
-        return F.pixel_shuffle(image_embeddings[:, self.transformer_dim :], FINE_PER_CELL)
+        packed = image_embeddings[:, self.transformer_dim :]
+        return F.pixel_shuffle(packed, FINE_PER_CELL)
 
     def _likeness(self, fine_BFHW: Tensor, meant: Tensor) -> Tensor:
         """Nx2x4Gx4G: how like every place is to the one meant, and to the one not meant."""

@@ -46,7 +46,7 @@ class SamRecipe:
     full_images: int = 3
     prompts: int = 8
     shows: int = 2
-    lr: float = 2.5e-3
+    lr: float = 3e-3
     weight_decay: float = 0.05
     second_round_every: int = 4
     card_images: int = 60

@@ -41,7 +41,7 @@ def bench_sam(
 
     small = sam == "nano" or Path(sam).is_dir()
     base = NANO_EVERYTHING if small else Everything()
-    values = {
+    values: dict[str, Any] = {
         "points_per_side": points,
         "pred_iou_thresh": base.pred_iou_thresh,
         "stability_score_thresh": base.stability_score_thresh,

@@ -13,7 +13,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from model.sam.checkpoint import load_nano
 from model.sam.everything import Everything, find_everything
 from model.weights import weights_folder
-from tests.model.sam.small_nano import picture, small_nano
+from tests.model.sam.small_models import picture, sure_sam
 
 # random masks all reach over the whole picture: none may count as a double of another
 SETTINGS: list[dict[str, Any]] = [
@@ -46,7 +46,7 @@ def same(sam: Any, image: NDArray[np.uint8], values: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize(("values", "least"), zip(SETTINGS, (48, 10, 16, 1), strict=True))
 def test_random_masks_are_the_generators(values: dict[str, Any], least: int) -> None:
-    assert same(small_nano(), picture(), values) >= least
+    assert same(sure_sam(), picture(), values) >= least
 
 
 def test_real_masks_are_the_generators() -> None:
@@ -59,7 +59,7 @@ def test_real_masks_are_the_generators() -> None:
 
 
 def test_nothing_good_is_nothing() -> None:
-    assert find_everything(small_nano(), picture(), Everything(pred_iou_thresh=99.0)) == []
+    assert find_everything(sure_sam(), picture(), Everything(pred_iou_thresh=99.0)) == []
 
 
 def test_settings_that_cannot_be() -> None:

@@ -13,7 +13,7 @@ from segment_anything import SamPredictor
 from model.sam.checkpoint import load_nano, load_sam, save_nano
 from model.sam.decoding import decode
 from model.sam.nano import NanoConfig
-from tests.model.sam.small_nano import CONFIG, picture, small_nano
+from tests.model.sam.small_models import CONFIG, picture, small_nano, small_sam
 
 
 def test_the_predictor_takes_it() -> None:
@@ -31,10 +31,10 @@ def test_the_predictor_takes_it() -> None:
 @pytest.mark.parametrize("hinted", [False, True])
 def test_the_shared_block_gives_what_the_decoder_gives(hinted: bool) -> None:
     torch.manual_seed(0)
-    sam = small_nano()
+    sam = small_sam()
     with torch.inference_mode():
-        embedding = sam.image_encoder(torch.randn(2, 3, 128, 128))
-        points, labels = 128 * torch.rand(6, 2, 2), torch.tensor([[1, 0], [1, -1]] * 3)
+        embedding = sam.image_encoder(torch.randn(1, 3, 64, 64))
+        points, labels = 64 * torch.rand(6, 2, 2), torch.tensor([[1, 0], [1, -1]] * 3)
         hints = 5 * torch.randn(6, 1, 32, 32) if hinted else None
         sparse, dense = sam.prompt_encoder(points=(points, labels), boxes=None, masks=hints)
         wanted = sam.mask_decoder.predict_masks(
@@ -42,8 +42,35 @@ def test_the_shared_block_gives_what_the_decoder_gives(hinted: bool) -> None:
         )
         given = decode(sam, embedding, sparse, dense, hinted=hinted)
     for one, other in zip(given, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
-    assert not torch.allclose(given[0][0], given[0][1], atol=1e-2)  # prompts make a difference
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(given[0][0], given[0][1], atol=1e-4)  # prompts make a difference
+
+
+def test_prompts_of_several_images_are_decoded_as_each_alone() -> None:
+    sam = small_nano()
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        embeddings = sam.image_encoder(torch.randn(2, 3, 128, 128))
+        points, labels = 128 * torch.rand(6, 1, 2), torch.ones(6, 1)
+        sparse, dense = sam.prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        together = decode(sam, embeddings, sparse, dense, hinted=False)
+        alone = [
+            decode(sam, embeddings[i : i + 1], sparse[some], dense[some], hinted=False)
+            for i, some in enumerate((slice(0, 3), slice(3, 6)))
+        ]
+    for one, parts in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(one, torch.cat(parts), rtol=1e-3, atol=1e-2)
+
+
+def test_a_window_is_drawn_as_in_the_whole() -> None:
+    encoder = small_nano().prompt_encoder
+    points, labels = torch.tensor([[[70.0, 40.0]]]), torch.ones(1, 1)
+    boxes = torch.tensor([[60.0, 36.0, 100.0, 70.0]])
+    with torch.inference_mode():
+        whole = encoder.draw((points, labels), boxes, (8, 8))
+        shift = torch.tensor([32.0, 16.0])
+        window = encoder.draw((points - shift, labels), boxes - shift.repeat(2), (6, 5))
+    torch.testing.assert_close(window, whole[:, :, 1:7, 2:7], rtol=1e-4, atol=1e-5)
 
 
 def test_a_folder_keeps_it(tmp_path: Path) -> None:

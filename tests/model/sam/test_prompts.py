@@ -8,7 +8,7 @@ from segment_anything import SamPredictor
 
 from model.sam import segmenter as module
 from model.sam.segmenter import Prompts, Segmenter
-from tests.model.sam.small_nano import picture, small_nano
+from tests.model.sam.small_models import picture, small_nano
 
 POINTS = np.array([[[30, 30], [90, 40]], [[90, 50], [20, 20]], [[5, 80], [60, 60]]], np.float32)
 LABELS = np.array([[1, 0], [1, -1], [1, 1]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from operators.track import Track
 from streamer.errors import WeightsError
 from streamer.records import TrackedFrame
 from streamer.testing import frames_of
+from tests.model.sam.small_models import small_sam, sure_sam
 
 segmenter = pytest.importorskip("model.sam.segmenter")
 from segment_anything import (  # noqa: E402 - its torchvision needs model.sam first
@@ -22,52 +22,14 @@ from segment_anything import (  # noqa: E402 - its torchvision needs model.sam f
     SamPredictor,
     sam_model_registry,
 )
-from segment_anything.modeling import (  # noqa: E402
-    ImageEncoderViT,
-    MaskDecoder,
-    PromptEncoder,
-    Sam,
-    TwoWayTransformer,
-)
 
-SIDE_PX, WIDTH = 64, 32
 BOXES = np.array([(10, 12, 60, 50), (70, 20, 110, 75), (0, 0, 119, 79)], np.float32)
-
-
-def small_sam(checkpoint: None = None) -> Any:
-    """Everything SAM has, over pictures of 64 px; random weights unless loaded."""
-    sam = Sam(
-        image_encoder=ImageEncoderViT(
-            depth=2, embed_dim=WIDTH, img_size=SIDE_PX, mlp_ratio=2, num_heads=2, patch_size=8,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), qkv_bias=True, use_rel_pos=True,
-            global_attn_indexes=[1], window_size=4, out_chans=WIDTH,
-        ),
-        prompt_encoder=PromptEncoder(
-            embed_dim=WIDTH, image_embedding_size=(8, 8), input_image_size=(SIDE_PX, SIDE_PX),
-            mask_in_chans=4,
-        ),
-        mask_decoder=MaskDecoder(
-            num_multimask_outputs=3, transformer_dim=WIDTH, iou_head_depth=2,
-            iou_head_hidden_dim=WIDTH,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=WIDTH, mlp_dim=64, num_heads=2),
-        ),
-        pixel_mean=[123.675, 116.28, 103.53],
-        pixel_std=[58.395, 57.12, 57.375],
-    )  # fmt: skip
-    return sam.eval()
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(5)
-    sam = small_sam()
-    with torch.no_grad():  # sure of itself, so that the generator keeps some masks
-        sam.mask_decoder.iou_prediction_head.layers[-1].bias += 1.0
-        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
-            mlp.layers[-1].weight *= 2000
-            mlp.layers[-1].bias *= 2000
     path = tmp_path_factory.mktemp("sam") / "sam_vit_b_small.pth"
-    torch.save(sam.state_dict(), path)
+    torch.save(sure_sam().state_dict(), path)
     return path
 
 

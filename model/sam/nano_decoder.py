@@ -178,7 +178,8 @@ class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
     def fine(self, image_embeddings: Tensor) -> Tensor:
         """The fine channels, BxFx4Gx4G."""
         packed = image_embeddings[:, self.transformer_dim :]
-        return F.pixel_shuffle(packed, FINE_PER_CELL)
+        fine: Tensor = F.pixel_shuffle(packed, FINE_PER_CELL)
+        return fine
 
     def _likeness(self, fine_BFHW: Tensor, meant: Tensor) -> Tensor:
         """Nx2x4Gx4G: how like every place is to the one meant, and to the one not meant."""

@@ -136,8 +136,12 @@ def _page(name: str, card: dict[str, Any]) -> str:
         f"- parameters: {card['parameters']:,} (float16)",
         f"- weights: {card['weights_hash']}",
         f"- training: {card['training_minutes']} minutes on {card['hardware']}, seed "
-        f"{recipe['seed']}, {recipe['small_steps']} batches of {recipe['small_images']} small "
-        f"pictures, {recipe['full_steps']} of {recipe['full_images']} pictures of full size",
+        f"{recipe['seed']}: "
+        + ", then ".join(
+            f"{s['steps']} batches of {s['images']} pictures of {s['side_px']} px, "
+            f"{s['prompts']} prompts each"
+            for s in recipe["stages"]
+        ),
         f"- recipe: `{json.dumps(recipe)}`",
         f"- image embedding: {card['embedding_ms']} ms a picture, where it was trained",
         "",

@@ -28,27 +28,41 @@ from model.training.steps import Eta, half_precision, hardware, set_lr, take_ste
 Report = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """`steps` batches of `images` pictures of `side_px`, with `prompts` prompts each."""
+
+    side_px: int
+    images: int
+    prompts: int
+    steps: int
+
+    @property
+    def cost(self) -> float:
+        """Of a step; only ratios count."""
+        return self.images * self.side_px**2 * 1e-6
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamRecipe:
     """How sam-nano is trained; written into its card.
 
     As with osprey-nano the numbers of steps decide when it ends. Small pictures, which stand for
-    windows of pictures of the size in use, come first: they cost a quarter. Every
+    windows of pictures of the size in use, come first: in the same time they show more. Every
     `second_round_every` steps, prompts get a corrective point and the mask found so far. The
     card's figures come from `card_images` scenes of each kind.
     """
 
     seed: int = 0
-    small_side_px: int = 256
-    small_steps: int = 3600
-    small_images: int = 8
-    full_steps: int = 400
-    full_images: int = 3
-    prompts: int = 8
-    shows: int = 2
+    stages: tuple[Stage, ...] = (
+        Stage(128, 16, 6, 1200),
+        Stage(256, 8, 8, 1000),
+        Stage(512, 3, 8, 250),
+    )
+    shows: int = 3
     lr: float = 3e-3
     weight_decay: float = 0.05
-    second_round_every: int = 4
+    second_round_every: int = 5
     card_images: int = 60
 
     def scaled(self, length: float) -> SamRecipe:
@@ -56,8 +70,9 @@ class SamRecipe:
         fewer images for the card."""
         return replace(
             self,
-            small_steps=max(1, round(self.small_steps * length)),
-            full_steps=max(1, round(self.full_steps * length)),
+            stages=tuple(
+                replace(stage, steps=max(1, round(stage.steps * length))) for stage in self.stages
+            ),
             card_images=max(2, round(self.card_images * min(1.0, length))),
         )
 
@@ -99,16 +114,16 @@ def _learn(sam: Any, recipe: SamRecipe, device: torch.device, report: Report) ->
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
     )
-    # warm-up and cosine by the pictures' cost, so that the dear last steps get their share
-    cost = (recipe.full_images / recipe.small_images) * _area_ratio(sam, recipe)
-    work = recipe.small_steps + cost * recipe.full_steps
-    eta, done = Eta(round(work)), 0.0
-    steps = recipe.small_steps + recipe.full_steps
+    # warm-up and cosine by what steps cost, so that the dear last ones get their share
+    costs = [stage.cost for stage in recipe.stages for _ in range(stage.steps)]
+    steps, work = len(costs), sum(costs)
+    last = steps - recipe.stages[-1].steps
+    eta, done = Eta(round(work * 1000)), 0.0
     means: dict[str, float] = {}
     for step, batch in enumerate(_batches(sam, recipe), 1):
-        done += 1 if step <= recipe.small_steps else cost
+        done += costs[step - 1]
         set_lr(optimizer, recipe.lr, min(1.0, done / work))
-        if step == recipe.small_steps + 1:
+        if step == last + 1:
             _hold_norms(sam)
         again = step % recipe.second_round_every == 0
         loss, shares = batch_loss(sam, batch, device, second_round=again)
@@ -117,7 +132,7 @@ def _learn(sam: Any, recipe: SamRecipe, device: torch.device, report: Report) ->
             means[name] = 0.98 * means.get(name, share) + 0.02 * share
         if step % 50 == 0 or step == steps:
             words = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-            report(f"{eta.at(round(done))}, {step} of {steps} batches  {words}")
+            report(f"{step} of {steps} batches, {eta.left(round(done * 1000))}  {words}")
     return {name: round(mean, 4) for name, mean in means.items()}
 
 
@@ -128,22 +143,20 @@ def _hold_norms(sam: Any) -> None:
             module.eval()
 
 
-def _area_ratio(sam: Any, recipe: SamRecipe) -> float:
-    return float((sam.image_encoder.img_size / recipe.small_side_px) ** 2)
-
-
 def _batches(sam: Any, recipe: SamRecipe) -> Iterator[PromptBatch]:
     full_side = sam.image_encoder.img_size
-    for side, images, steps, kept in (
-        (recipe.small_side_px, recipe.small_images, recipe.small_steps, 256),
-        (full_side, recipe.full_images, recipe.full_steps, 64),
-    ):
+    for stage in recipe.stages:
         stream = PromptStream(
-            seed=recipe.seed, side_px=side, full_side_px=full_side, images=images,
-            prompts=recipe.prompts, shows=recipe.shows, kept=kept,
-        )  # fmt: skip
+            seed=recipe.seed,
+            side_px=stage.side_px,
+            full_side_px=full_side,
+            images=stage.images,
+            prompts=stage.prompts,
+            shows=recipe.shows,
+            kept=32 * stage.images,
+        )
         loader = DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=6)
-        yield from islice(loader, steps)
+        yield from islice(loader, stage.steps)
 
 
 def batch_loss(

@@ -24,8 +24,13 @@ class Eta:
         self.start_s = time.monotonic()
 
     def at(self, step: int) -> str:
+        """How far, and how long the rest will take."""
+        return f"step {step} of {self.steps}, {self.left(step)}"
+
+    def left(self, step: int) -> str:
+        """How long the rest will take."""
         left_s = (time.monotonic() - self.start_s) * (self.steps - step) / step
-        return f"step {step} of {self.steps}, {left_s / 60:.0f} min left"
+        return f"{left_s / 60:.0f} min left"
 
 
 def set_lr(optimizer: torch.optim.Optimizer, peak: float, done: float) -> None:

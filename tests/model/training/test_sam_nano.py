@@ -13,7 +13,7 @@ pytest.importorskip("segment_anything")
 from model.sam.checkpoint import load_nano
 from model.sam.nano import NanoConfig, build_nano
 from model.training.prompts import draw_picture, make_batch, regions_of
-from model.training.sam_nano import SamRecipe, batch_loss, train
+from model.training.sam_nano import SamRecipe, Stage, batch_loss, train
 from model.training.steps import take_step
 
 CONFIG = NanoConfig(
@@ -66,8 +66,8 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again() -> None:
 
 def test_one_seed_gives_one_model_and_a_card(tmp_path: Path) -> None:
     recipe = SamRecipe(
-        seed=4, small_side_px=64, small_steps=3, small_images=2, full_steps=1, full_images=1,
-        prompts=2, second_round_every=2, card_images=1,
+        seed=4, stages=(Stage(64, 2, 2, 3), Stage(128, 1, 2, 1)), second_round_every=2,
+        card_images=1,
     )  # fmt: skip
     lines: list[str] = []
     cards = []
@@ -86,6 +86,7 @@ def test_one_seed_gives_one_model_and_a_card(tmp_path: Path) -> None:
 
 def test_a_longer_training_has_more_steps() -> None:
     recipe = SamRecipe()
-    assert recipe.scaled(2.0).small_steps == 2 * recipe.small_steps
+    twice = [stage.steps for stage in recipe.scaled(2.0).stages]
+    assert twice == [2 * stage.steps for stage in recipe.stages]
     assert recipe.scaled(2.0).card_images == recipe.card_images
     assert recipe.scaled(0.01).card_images < recipe.card_images

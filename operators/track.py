@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.refining import Refiner
+from operators.tracking.resize import full_size, shrunk
 from operators.tracking.track_state import Track as State
 from operators.tracking.tracker import Step, Tracker, TrackerConfig
 from streamer.errors import WeightsError
 from streamer.interfaces import Operator, Resources
-from streamer.mask import Mask
 from streamer.records import Event, Frame, Region, TrackedFrame
 
 if TYPE_CHECKING:
@@ -157,11 +156,8 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         stream_id, time_ns = frame.stream_id, frame.time_ns
         tracker = self._trackers.setdefault(stream_id, Tracker(self.config))
         self._last_ns[stream_id] = time_ns
-        height, width = frame.hw
-        scale = min(1.0, self.work_height_px / height)
-        size = (max(8, round(width * scale)), max(8, round(height * scale)))
-        small = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
-        step = self._step(stream_id, tracker, np.asarray(small, np.uint8), time_ns)
+        small = shrunk(frame.image, self.work_height_px)
+        step = self._step(stream_id, tracker, small, time_ns)
         events: list[TrackedFrame | Event] = [
             _ended(stream_id, track, time_ns) for track in step.ended
         ]
@@ -177,7 +173,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
                     data={"start_ns": track.first_ns},
                 )
             )
-        masks = [_full_size(track, frame.hw) for track in step.visible]
+        masks = full_size(step.visible, frame.hw, step.parts)
         regions = tuple(
             Region(
                 mask=mask,
@@ -203,7 +199,9 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         step = tracker.step(small, time_ns, extra)
         if step.cut:
             refiner.forget()
-        refiner.refine(self._segmenter, small, step.visible, time_ns)
+        with_parts = {id(part.part_of) for part in step.parts}
+        whole = [track for track in step.visible if id(track) not in with_parts]
+        refiner.refine(self._segmenter, small, whole, time_ns)
         return step
 
 
@@ -215,16 +213,3 @@ def _ended(stream_id: str, track: State, time_ns: int) -> Event:
         track_id=track.track_id,
         data={"start_ns": track.first_ns, "end_ns": track.last_ns, "frames": track.frames},
     )
-
-
-def _full_size(track: State, hw: tuple[int, int]) -> Mask:
-    """A track's soft mask, enlarged around its box only."""
-    height, width = hw
-    work_h, work_w = track.soft.shape
-    x0, y0, x1, y1 = track.box
-    x0, y0, x1, y1 = max(0, x0 - 2), max(0, y0 - 2), min(work_w, x1 + 2), min(work_h, y1 + 2)
-    left, right = round(x0 * width / work_w), round(x1 * width / work_w)
-    top, bottom = round(y0 * height / work_h), round(y1 * height / work_h)
-    size = (max(1, right - left), max(1, bottom - top))
-    soft = cv2.resize(track.soft[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
-    return Mask.encode_box(soft > 127, left, top, hw)

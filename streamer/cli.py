@@ -260,6 +260,34 @@ def evaluate_words(
     raise typer.Exit(code)
 
 
+@evaluate_app.command("tracking")
+def evaluate_tracking(
+    folder: Annotated[Path, typer.Argument(help="Annotated pictures.", show_default=False)],
+    names: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="Only the sequences named in it.")
+    ] = None,
+    there_and_back: Annotated[
+        bool, typer.Option(help="Masks: play forward and back, compare with the first mask.")
+    ] = False,
+    work_height: Annotated[int, typer.Option(min=64, help="Track at this height in px.")] = 360,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Annotated pictures: masks by J and F of DAVIS, boxes by HOTA and IDF1.
+
+    DAVIS layout (JPEGImages/NAME/*.jpg, Annotations/NAME/*.png, indexed masks, of every picture or
+    of some), or both in one folder: every object is followed from its first mask. MOT layout
+    (NAME/img1/*.jpg, NAME/gt/gt.txt): everything is found and followed, and boxes are compared.
+    """
+    from streamer.commands.evaluate_tracking import evaluate_tracking as evaluate
+
+    code = evaluate(
+        folder, names=names, there_and_back=there_and_back, work_height_px=work_height,
+        json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 @bench_app.command("pipeline")
 def bench_pipeline(
     file: Annotated[Path | None, typer.Argument(help="A film; rendered when absent.")] = None,
@@ -292,6 +320,42 @@ def bench_sam(
         json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
+
+
+@bench_app.command("tracking")
+def bench_tracking(
+    films: Annotated[int, typer.Option(min=1, help="Synthetic films to compare on.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Length of each.")] = 20.0,
+    soak: Annotated[
+        int | None, typer.Option(min=10, help="Instead: memory over this many frames, say 10000.")
+    ] = None,
+    objects: Annotated[
+        str, typer.Option(help="Instead: time against the number of objects, say 1,16,64,128.")
+    ] = "",
+    json_path: JsonFile = None,
+) -> None:
+    """Our tracker beside ByteTrack, OC-SORT and norfair on the same proposals, in one run.
+
+    The others come with `pip install 'osprey-streamer[bench]'`; what is not installed is named.
+    """
+    from streamer.commands import bench_tracking as bench
+
+    if soak is not None:
+        raise typer.Exit(bench.bench_soak(soak, seed=seed, json_path=json_path))
+    if objects:
+        raise typer.Exit(bench.bench_objects(_counts(objects), json_path=json_path))
+    code = bench.bench_tracking(films=films, seed=seed, seconds=seconds, json_path=json_path)
+    raise typer.Exit(code)
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(1 <= n <= 128 for n in counts):
+        raise typer.BadParameter(
+            f"{text!r}: write numbers of 1 to 128, as 1,16,64", param_hint="--objects"
+        )
+    return counts
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

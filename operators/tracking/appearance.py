@@ -10,14 +10,17 @@ BINS = 8 * 12 * 12
 Codes = NDArray[np.uint16]
 Histogram = NDArray[np.float32]
 
+_LEVEL = np.arange(256)
+_LIGHT = np.asarray((_LEVEL >> 5) * 144, np.uint16)
+# a and b of real pictures keep near the middle: cells of 11, clipped
+_A = np.asarray(np.clip((_LEVEL - 62) // 11, 0, 11) * 12, np.uint16)
+_B = np.asarray(np.clip((_LEVEL - 62) // 11, 0, 11), np.uint16)
+
 
 def colour_codes(image_rgb: NDArray[np.uint8]) -> Codes:
     """HxW index of each pixel's colour cell: 8 of lightness, 12 x 12 of CIELAB a and b."""
     lab = cv2.cvtColor(cv2.GaussianBlur(image_rgb, (3, 3), 0), cv2.COLOR_RGB2LAB)
-    light = lab[..., 0].astype(np.uint16) >> 5
-    # a and b of real pictures keep near the middle: cells of 11, clipped
-    a, b = (np.clip((lab[..., i].astype(np.int16) - 62) // 11, 0, 11) for i in (1, 2))
-    return np.asarray(light * 144 + a * 12 + b, np.uint16)
+    return np.asarray(_LIGHT[lab[..., 0]] + _A[lab[..., 1]] + _B[lab[..., 2]], np.uint16)
 
 
 def histogram(codes: Codes, inside: NDArray[np.bool_]) -> Histogram:
@@ -29,17 +32,22 @@ def histogram(codes: Codes, inside: NDArray[np.bool_]) -> Histogram:
 def likeness(a: Histogram, b: Histogram) -> float:
     """Bhattacharyya coefficient of two histograms, 0 (nothing shared) .. 1 (equal); neighbouring
     cells count as alike, so that a change of light is not a change of look."""
-    return float(np.sqrt(_spread(a) * _spread(b)).sum())
+    return float(np.sqrt(spread(a) * spread(b)).sum())
 
 
-def _spread(h: Histogram) -> Histogram:
-    cube = h.reshape(8, 12, 12)
+def spread(h: Histogram) -> Histogram:
+    """Histograms (... x BINS) with half of every cell's share given to its neighbours."""
+    cube = h.reshape(-1, 8, 12, 12)
     out = 0.5 * cube
-    for axis, weight in ((0, 0.1), (1, 0.075), (2, 0.075)):
-        for step in (-1, 1):
-            moved = np.roll(cube, step, axis)
-            edge: list[slice | int] = [slice(None)] * 3
-            edge[axis] = 0 if step == 1 else -1
-            moved[tuple(edge)] = cube[tuple(edge)]
-            out = out + weight * moved
-    return np.asarray(out.ravel(), np.float32)
+    for axis, weight in ((1, 0.1), (2, 0.075), (3, 0.075)):
+        one = [slice(None)] * 4
+        low, high, first, last = one.copy(), one.copy(), one.copy(), one.copy()
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
+        first[axis], last[axis] = slice(0, 1), slice(-1, None)
+        part = weight * cube
+        out[tuple(high)] += part[tuple(low)]
+        out[tuple(low)] += part[tuple(high)]
+        # what would leave at the end of an axis stays
+        out[tuple(first)] += part[tuple(first)]
+        out[tuple(last)] += part[tuple(last)]
+    return np.asarray(out.reshape(h.shape), np.float32)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.appearance import Codes, Histogram, histogram, likeness
-from operators.tracking.proposals import Candidate, common_px, remainders
+from operators.tracking.candidate import Candidate, common_areas, make_candidate
+from operators.tracking.proposals import remainders
 from operators.tracking.track_state import Track
 
 _SAME = 0.5
@@ -30,9 +31,7 @@ class Associator:
     def run(self, candidates: list[Candidate]) -> None:
         """Match by mask overlap first; what is left grows, shrinks, recovers or begins tracks."""
         seen = [t for t in self.tracks if t.visible]
-        common = np.array(
-            [[common_px(c.inside, t.inside, c.box, t.box) for t in seen] for c in candidates]
-        ).reshape(len(candidates), len(seen))
+        common = common_areas(candidates, seen)
         area_c = np.array([c.area_px for c in candidates], float)[:, None]
         area_t = np.array([max(1, t.area_px) for t in seen], float)[None]
         iou = common / np.maximum(1.0, area_c + area_t - common)
@@ -41,8 +40,8 @@ class Associator:
         for i, candidate in enumerate(candidates):
             if i in matched_c:
                 continue
-            inside = [j for j in range(len(seen)) if common[i, j] > _PART * area_t[0, j]]
-            around = [j for j in range(len(seen)) if common[i, j] > _PART * area_c[i, 0]]
+            inside = [int(j) for j in np.flatnonzero(common[i] > _PART * area_t[0])]
+            around = [int(j) for j in np.flatnonzero(common[i] > _PART * area_c[i, 0])]
             covered = common[i].sum() / area_c[i, 0]
             if inside:
                 supported.update(inside)
@@ -62,21 +61,21 @@ class Associator:
         self,
         candidates: list[Candidate],
         seen: list[Track],
-        common: NDArray[np.intp],
+        common: NDArray[np.int64],
         iou: NDArray[np.float64],
     ) -> tuple[set[int], set[int]]:
         matched_c: set[int] = set()
         matched_t: set[int] = set()
-        for flat in np.argsort(-iou, axis=None, kind="stable"):
-            i, j = (int(v) for v in np.unravel_index(int(flat), iou.shape))
-            if iou[i, j] < _SAME:
-                break
+        areas = np.array([t.area_px for t in seen])
+        pairs = np.argwhere(iou >= _SAME)
+        for i, j in pairs[np.argsort(-iou[iou >= _SAME], kind="stable")].tolist():
             if i in matched_c or j in matched_t:
                 continue
             matched_c.add(i)
             matched_t.add(j)
             # where objects touch, a candidate holds others too, whose pixels are not the track's
-            alone = all(common[i, k] <= 0.15 * t.area_px for k, t in enumerate(seen) if k != j)
+            others = np.flatnonzero(common[i] > 0.15 * areas)
+            alone = not (others != j).any()
             if alone and self._swollen(seen[j], candidates[i]):
                 self._larger(candidates[i], [seen[j]])
             else:
@@ -91,11 +90,15 @@ class Associator:
             self._take_mask(track, candidate)
 
     def _take_mask(self, track: Track, candidate: Candidate) -> None:
-        track.set_mask(candidate.inside * np.uint8(255))
+        """The candidate's mask, unless the track's own outline lies on clearer edges."""
+        x0, y0 = track.box[:2]
+        own = make_candidate(track.inside, self.edges, x0, y0)
+        if track.given or (own is not None and candidate.strength < 0.85 * own.strength):
+            return
+        _take(track, candidate)
         track.strength = 0.7 * track.strength + 0.3 * candidate.strength
         track.usual_area_px = 0.7 * track.usual_area_px + 0.3 * candidate.area_px
-        look = histogram(self.codes, candidate.inside > 0)
-        track.look = 0.8 * track.look + 0.2 * look
+        track.set_look(0.8 * track.look + 0.2 * self._look(candidate))
 
     @staticmethod
     def _swollen(track: Track, candidate: Candidate) -> bool:
@@ -106,8 +109,7 @@ class Associator:
         """A candidate that holds tracks: one of them grown, or several objects that touch."""
         hidden = [t for t in self.tracks if not t.visible and t.track_id]
         if hidden:
-            known = [t.inside for t in inside]
-            for rest in remainders(candidate, known, self.edges, self.least_area_px):
+            for rest in remainders(candidate, inside, self.edges, self.least_area_px):
                 if self._recover(rest):
                     return
         if len(inside) != 1:
@@ -132,7 +134,7 @@ class Associator:
         x0, y0, x1, y1 = candidate.box
         track = lost_like(
             self.tracks,
-            histogram(self.codes, candidate.inside > 0),
+            self._look(candidate),
             ((x0 + x1) / 2, (y0 + y1) / 2),
             candidate.area_px,
             self.edges.shape[1],
@@ -140,7 +142,7 @@ class Associator:
         if track is None:
             return False
         track.visible, track.last_ns, track.score = True, self.time_ns, 0.8
-        track.set_mask(candidate.inside * np.uint8(255))
+        _take(track, candidate)
         track.misses = track.unlike = track.grown = track.shrunk = 0
         # it comes out from behind something: let it grow
         track.hits = min(track.hits, 3)
@@ -152,13 +154,24 @@ class Associator:
         self.tracks.append(
             Track(
                 soft=candidate.inside * np.uint8(255),
-                look=histogram(self.codes, candidate.inside > 0),
+                left=candidate.box[0],
+                top=candidate.box[1],
+                hw=(self.edges.shape[0], self.edges.shape[1]),
+                look=self._look(candidate),
                 strength=candidate.strength,
                 sure=candidate.sure,
                 first_ns=self.time_ns,
                 last_ns=self.time_ns,
             )
         )
+
+    def _look(self, candidate: Candidate) -> Histogram:
+        x0, y0, x1, y1 = candidate.box
+        return histogram(self.codes[y0:y1, x0:x1], candidate.inside > 0)
+
+
+def _take(track: Track, candidate: Candidate) -> None:
+    track.set_mask(candidate.inside * np.uint8(255), candidate.box[0], candidate.box[1])
 
 
 def lost_like(

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.tracking.candidate import paste
 from operators.tracking.flow import Motion
 from operators.tracking.track_state import Track
 
@@ -33,11 +34,12 @@ class RestingBackground:
             self._seen = np.zeros((height, width), np.uint8)
             return
         self._frames += 1
-        free = np.ones((height, width), np.uint8)
+        taken = np.zeros((height, width), np.uint8)
         for track in tracks:
             if track.visible:
-                # with a rim: the track has moved on since its mask was made
-                free[cv2.dilate(track.inside, np.ones((9, 9), np.uint8)) > 0] = 0
+                paste(taken, track)
+        # with a rim: the tracks have moved on since their masks were made
+        free = 1 - cv2.dilate(taken, np.ones((9, 9), np.uint8))
         fresh = (free > 0) & (self._seen == 0)
         self._mean[fresh] = image_rgb[fresh]
         self._seen = cv2.add(self._seen, free)

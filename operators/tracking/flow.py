@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Gray = NDArray[np.uint8]
 Flow = NDArray[np.float32]
+Box = tuple[int, int, int, int]
 _GRID_PX = 12
 
 
@@ -61,17 +62,19 @@ def _camera(back: Flow) -> NDArray[np.float64]:
     return np.asarray(fitted, np.float64)
 
 
-def carry(soft: Gray, box: tuple[int, int, int, int], back: Flow) -> Gray:
-    """Move a soft mask (HxW uint8) with the flow; `box` (x0, y0, x1, y1) holds its inside."""
-    height, width = soft.shape
+def carry(soft: Gray, left: int, top: int, box: Box, back: Flow) -> tuple[Gray, int, int]:
+    """Move a soft mask (uint8 crop at (left, top); `box` holds its inside) with the flow.
+
+    Returns:
+        The moved crop, its left and its top.
+    """
+    height, width = back.shape[:2]
     x0, y0, x1, y1 = box
     moved = back[y0:y1, x0:x1]
-    reach = int(np.abs(moved).max(initial=0)) + 4
+    reach = int(max(-moved.min(initial=0), moved.max(initial=0))) + 4
     x0, y0 = max(0, x0 - reach), max(0, y0 - reach)
     x1, y1 = min(width, x1 + reach), min(height, y1 + reach)
-    flow = back[y0:y1, x0:x1]
-    map_x = flow[..., 0] + np.arange(x0, x1, dtype=np.float32)[None]
-    map_y = flow[..., 1] + np.arange(y0, y1, dtype=np.float32)[:, None]
-    out = np.zeros_like(soft)
-    out[y0:y1, x0:x1] = cv2.remap(soft, map_x, map_y, cv2.INTER_LINEAR)
-    return out
+    where = back[y0:y1, x0:x1].copy()
+    where[..., 0] += np.arange(x0 - left, x1 - left, dtype=np.float32)
+    where[..., 1] += np.arange(y0 - top, y1 - top, dtype=np.float32)[:, None]
+    return np.asarray(cv2.remap(soft, where, None, cv2.INTER_LINEAR), np.uint8), x0, y0

@@ -8,41 +8,25 @@ strengths; parts inside it, and texture around it, do not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.tracking.candidate import (
+    Candidate,
+    Shape,
+    common_px,
+    make_candidate,
+    meeting,
+    overlap,
+    paste,
+)
+
 U8 = NDArray[np.uint8]
 _LEVELS = (14, 20, 28, 40, 56)
 _LARGEST_SHARE = 0.3
 _WEAKEST = 14
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A region that may be an object: 0/1 `inside` (HxW uint8), its tight box (x0, y0, x1, y1),
-    area in pixels, and `strength`: the mean colour edge along its outline, in 8-bit steps. What is
-    `sure` need not be proposed again before it is followed."""
-
-    inside: U8
-    box: tuple[int, int, int, int]
-    area_px: int
-    strength: float
-    sure: bool = False
-
-
-def make_candidate(inside: U8, edges: U8) -> Candidate | None:
-    """A candidate of a 0/1 mask; None when it is empty."""
-    x, y, w, h = cv2.boundingRect(inside)
-    if not w:
-        return None
-    crop = inside[y : y + h, x : x + w]
-    padded = cv2.copyMakeBorder(crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    rim = cv2.morphologyEx(padded, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))[1:-1, 1:-1] > 0
-    strength = float(edges[y : y + h, x : x + w][rim].mean()) if rim.any() else 0.0
-    return Candidate(inside, (x, y, x + w, y + h), int(crop.sum()), strength)
 
 
 def edge_strength(image_rgb: U8) -> U8:
@@ -56,25 +40,15 @@ def island_candidates(image_rgb: U8, edges: U8, least_area_px: int) -> list[Cand
     """Regions closed off by edges, the most certain first, without doubles."""
     found: list[tuple[int, Candidate]] = []
     for level in _LEVELS:
-        for inside in _islands(edges, level, least_area_px):
-            candidate = make_candidate(inside, edges)
-            if candidate is None:
-                continue
-            for i, (seen, other) in enumerate(found):
-                if overlap(candidate, other) > 0.7:
-                    # the outline at the higher level hugs the object closer
-                    found[i] = (seen + 1, candidate)
-                    break
-            else:
-                found.append((1, candidate))
+        fresh = _components(_islands(edges, level), edges, least_area_px)
+        doubles = dict(_doubles(fresh, [candidate for _, candidate in found], 0.7))
+        for i, j in doubles.items():
+            # the outline at the higher level hugs the object closer
+            found[j] = (found[j][0] + 1, fresh[i])
+        found += [(1, c) for i, c in enumerate(fresh) if i not in doubles]
     ranked = sorted(found, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
-    kept: list[Candidate] = []
-    for seen, candidate in ranked:
-        if seen < 2 or candidate.strength < _WEAKEST:
-            continue
-        if all(not _nested(candidate, other) for other in kept):
-            kept.append(candidate)
-    return [snapped(candidate, image_rgb, edges) for candidate in kept]
+    sure = [c for seen, c in ranked if seen >= 2 and c.strength >= _WEAKEST]
+    return [snapped(candidate, image_rgb, edges) for candidate in outermost(sure)]
 
 
 def moving_candidates(
@@ -102,40 +76,31 @@ def changed_candidates(
 
 
 def remainders(
-    candidate: Candidate, known: Sequence[U8], edges: U8, least_area_px: int
+    candidate: Candidate, known: Sequence[Shape], edges: U8, least_area_px: int
 ) -> list[Candidate]:
     """What is left of a candidate when the masks of known objects are taken away."""
-    rest = candidate.inside.copy()
+    x0, y0 = candidate.box[:2]
+    taken = np.zeros_like(candidate.inside)
+    for shape in known:
+        paste(taken, shape, x0, y0)
     kernel = np.ones((5, 5), np.uint8)
-    for mask in known:
-        rest[cv2.dilate(mask, kernel) > 0] = 0
+    rest = candidate.inside & (1 - cv2.dilate(taken, kernel))
     rest = cv2.morphologyEx(rest, cv2.MORPH_OPEN, kernel)
-    return _large_enough(rest, edges, least_area_px)
-
-
-def overlap(a: Candidate, b: Candidate) -> float:
-    """Intersection over union of two candidates."""
-    common = common_px(a.inside, b.inside, a.box, b.box)
-    return common / max(1, a.area_px + b.area_px - common)
-
-
-def common_px(
-    a: U8, b: U8, box_a: tuple[int, int, int, int], box_b: tuple[int, int, int, int]
-) -> int:
-    """Pixels inside both masks, looking only where their boxes meet."""
-    x0, y0 = max(box_a[0], box_b[0]), max(box_a[1], box_b[1])
-    x1, y1 = min(box_a[2], box_b[2]), min(box_a[3], box_b[3])
-    if x0 >= x1 or y0 >= y1:
-        return 0
-    return int(cv2.countNonZero(a[y0:y1, x0:x1] & b[y0:y1, x0:x1]))
+    return _components(rest, edges, least_area_px, x0, y0)
 
 
 def snapped(candidate: Candidate, image_rgb: U8, edges: U8) -> Candidate:
     """The candidate with its outline moved onto the strongest edge near it (watershed)."""
-    height, width = candidate.inside.shape
+    height, width = edges.shape
     x0, y0, x1, y1 = candidate.box
-    x0, y0, x1, y1 = max(0, x0 - 4), max(0, y0 - 4), min(width, x1 + 4), min(height, y1 + 4)
-    crop = candidate.inside[y0:y1, x0:x1]
+    left, top, right, bottom = (
+        max(0, x0 - 4),
+        max(0, y0 - 4),
+        min(width, x1 + 4),
+        min(height, y1 + 4),
+    )
+    crop = np.zeros((bottom - top, right - left), np.uint8)
+    paste(crop, candidate, left, top)
     side = int(np.clip(candidate.area_px**0.5 / 8, 2, 4))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side - 1, 2 * side - 1))
     core = cv2.erode(crop, kernel, borderType=cv2.BORDER_REPLICATE)
@@ -147,17 +112,46 @@ def snapped(candidate: Candidate, image_rgb: U8, edges: U8) -> Candidate:
     markers = np.zeros(crop.shape, np.int32)
     markers[around == 0] = 1
     markers[core > 0] = 2
-    cv2.watershed(np.ascontiguousarray(image_rgb[y0:y1, x0:x1]), markers)
-    inside = np.zeros_like(candidate.inside)
+    cv2.watershed(np.ascontiguousarray(image_rgb[top:bottom, left:right]), markers)
     # watershed leaves a line of -1 between the two: it belongs to the object's soft edge
     region = ((markers == 2) | ((markers == -1) & (crop > 0))).astype(np.uint8)
-    inside[y0:y1, x0:x1] = region
-    made = make_candidate(inside, edges)
+    made = make_candidate(region, edges, left, top)
     return made if made is not None and made.area_px > 0.5 * candidate.area_px else candidate
 
 
-def _islands(edges: U8, level: int, least_area_px: int) -> list[U8]:
-    _height, _width = edges.shape
+def without_doubles(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Of candidates that are nearly the same, the first."""
+    kept = list(candidates)
+    double = {max(i, j) for i, j in _doubles(kept, kept, 0.5) if i != j}
+    return [candidate for i, candidate in enumerate(kept) if i not in double]
+
+
+def outermost(ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Of candidates of which one lies in the other for the most part, the first."""
+    rivals: dict[int, list[int]] = {}
+    for i, j in meeting(ranked, ranked):
+        if j < i:
+            rivals.setdefault(i, []).append(j)
+    kept: dict[int, Candidate] = {}
+    for i, a in enumerate(ranked):
+        others = [kept[j] for j in rivals.get(i, ()) if j in kept]
+        if all(common_px(a, b) <= 0.5 * min(a.area_px, b.area_px) for b in others):
+            kept[i] = a
+    return list(kept.values())
+
+
+def _doubles(
+    first: Sequence[Candidate], second: Sequence[Candidate], least: float
+) -> list[tuple[int, int]]:
+    """Pairs that overlap by more than `least`; each of the first with one of the second."""
+    pairs: dict[int, int] = {}
+    for i, j in meeting(first, second):
+        if i not in pairs and overlap(first[i], second[j]) > least:
+            pairs[i] = j
+    return list(pairs.items())
+
+
+def _islands(edges: U8, level: int) -> U8:
     smooth = (edges < level).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
@@ -167,40 +161,37 @@ def _islands(edges: U8, level: int, least_area_px: int) -> list[U8]:
     ground = (contact > 0.08 * len(rim)) | ((contact > 0) & (areas > 0.04 * edges.size))
     ground |= areas > 0.15 * edges.size
     ground[0] = False
-    closed = (~ground[labels]).astype(np.uint8)
+    closed = (~ground).astype(np.uint8)[labels]
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     # edges are as wide as the filter that found them
-    closed = cv2.erode(closed, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    return _components(closed, least_area_px)
+    return np.asarray(
+        cv2.erode(closed, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE), np.uint8
+    )
 
 
-def _components(mask: U8, least_area_px: int) -> list[U8]:
-    """Connected regions of a usable size and shape."""
-    height, width = mask.shape
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+def _components(
+    mask: U8, edges: U8, least_area_px: int, left: int = 0, top: int = 0
+) -> list[Candidate]:
+    """Connected regions of a usable size and shape, of a mask that lies at (left, top)."""
+    height, width = edges.shape
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    x, y, w, h, area = stats[1:].T
+    usable = (area >= least_area_px) & (area <= _LARGEST_SHARE * edges.size)
+    usable &= (np.minimum(w, h) >= 6) & (w <= 0.9 * width) & (h <= 0.95 * height)
+    usable &= area >= 0.12 * w * h
     kept = []
-    for i in range(1, count):
-        x, y, w, h, area = stats[i]
-        if not least_area_px <= area <= _LARGEST_SHARE * mask.size:
-            continue
-        if min(w, h) < 6 or w > 0.9 * width or h > 0.95 * height:
-            continue
-        if area < 0.12 * w * h:
-            continue
-        inside = np.zeros(mask.shape, np.uint8)
-        inside[y : y + h, x : x + w] = labels[y : y + h, x : x + w] == i
-        kept.append(inside)
+    for i in np.flatnonzero(usable):
+        window = labels[y[i] : y[i] + h[i], x[i] : x[i] + w[i]]
+        inside = (window == i + 1).view(np.uint8)
+        made = make_candidate(inside, edges, left + int(x[i]), top + int(y[i]))
+        if made is not None:
+            kept.append(made)
     return kept
-
-
-def _large_enough(mask: U8, edges: U8, least_area_px: int) -> list[Candidate]:
-    made = (make_candidate(inside, edges) for inside in _components(mask, least_area_px))
-    return [candidate for candidate in made if candidate is not None]
 
 
 def _outlined(mask: U8, image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:
     """Flow and differences bleed over the outline: what does not end at an edge is not taken."""
-    rough = _large_enough(mask, edges, least_area_px)
+    rough = _components(mask, edges, least_area_px)
     fine = [snapped(candidate, image_rgb, edges) for candidate in rough]
     return [candidate for candidate in fine if candidate.strength >= _WEAKEST]
 
@@ -208,8 +199,3 @@ def _outlined(mask: U8, image_rgb: U8, edges: U8, least_area_px: int) -> list[Ca
 def _filled(mask: U8) -> U8:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 1, -1), np.uint8)
-
-
-def _nested(a: Candidate, b: Candidate) -> bool:
-    common = common_px(a.inside, b.inside, a.box, b.box)
-    return common > 0.5 * min(a.area_px, b.area_px)

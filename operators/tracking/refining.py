@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.proposals import Candidate, edge_strength, make_candidate, overlap
+from operators.tracking.candidate import Candidate, make_candidate, overlap
+from operators.tracking.proposals import edge_strength
 from operators.tracking.track_state import Track
 
 if TYPE_CHECKING:
@@ -55,17 +56,19 @@ class Refiner:
         due = [t for t in tracks if t.area_px and self._is_due(t, time_ns)]
         if not due:
             return 0
+        height, width = image_rgb.shape[:2]
         boxes = np.array([track.box for track in due], np.float32)
-        known = np.stack([track.inside > 0 for track in due])
+        known = np.stack([track.window((0, 0, width, height)) > 127 for track in due])
         edges, taken = edge_strength(image_rgb), 0
         for track, mask in zip(due, segmenter.refine(image_rgb, boxes, known), strict=True):
             track.refined_ns = time_ns
-            fine, coarse = (make_candidate(m, edges) for m in (mask.view(np.uint8), track.inside))
+            fine = make_candidate(mask.view(np.uint8), edges)
+            coarse = make_candidate(track.inside, edges, *track.box[:2])
             # it may jump to a part or to what lies behind: the flow and the edges have a say
             if fine is None or coarse is None or fine.strength < coarse.strength:
                 continue
             if overlap(fine, coarse) >= _AGREES:
-                track.set_mask(fine.inside * np.uint8(255))
+                track.set_mask(fine.inside * np.uint8(255), *fine.box[:2])
                 taken += 1
         return taken
 

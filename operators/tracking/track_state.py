@@ -8,23 +8,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import Histogram
+from operators.tracking.appearance import Histogram, spread
 
 U8 = NDArray[np.uint8]
+Box = tuple[int, int, int, int]
 
 
 @dataclass(eq=False)
 class Track:
     """An object on its way. `track_id` is 0 until it is confirmed.
 
-    `soft` is HxW uint8, 255 inside and between at the edge, so that being moved again and again
-    does not wear the mask down; `inside` is its 0/1 form. `velocity` is in pixels a frame against
-    the resting world. `hits` and `misses` count rounds of proposals. What is
-    `sure` is confirmed by one proposal. `refined_ns` is when a
-    segmenter was last asked about it.
+    `soft` is a uint8 crop at (`left`, `top`) of a picture of `hw` = (height, width): 255 inside
+    and between at the edge, so that being moved again and again does not wear the mask down.
+    `inside` is its 0/1 form in the tight `box` (x0, y0, x1, y1). `look` is the histogram of its
+    colours and `wide_look` the same spread over neighbouring cells. `velocity` is in pixels a
+    frame against the resting world. `hits` and `misses` count rounds of proposals. What was `given`
+    by hand keeps its own mask: proposals only find it again when it was hidden. `part_of` is the
+    track it belongs to, `together` the rounds for which it has moved as one with one, and
+    `undecided` says that it may turn out to be a part. What is `sure` is
+    confirmed by one proposal; `refined_ns` is when a segmenter was last asked about it.
     """
 
     soft: U8
+    left: int
+    top: int
+    hw: tuple[int, int]
     look: Histogram
     strength: float
     first_ns: int
@@ -38,34 +46,70 @@ class Track:
     unlike: int = 0
     score: float = 1.0
     visible: bool = True
+    given: bool = False
+    part_of: Track | None = None
+    together: int = 0
+    undecided: bool = False
     usual_area_px: float = 0.0
     sure: bool = False
     refined_ns: int | None = None
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    wide_look: Histogram = field(init=False)
     inside: U8 = field(init=False)
-    box: tuple[int, int, int, int] = field(init=False)
+    box: Box = field(init=False)
     area_px: int = field(init=False)
     centre: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        self.set_mask(self.soft)
+        self.set_look(self.look)
+        self.set_mask(self.soft, self.left, self.top)
         self.usual_area_px = self.usual_area_px or float(self.area_px)
 
-    def set_mask(self, soft: U8) -> None:
+    def set_mask(self, soft: U8, left: int, top: int) -> None:
         """Take a new mask; the centre stays where it was when nothing is left of it."""
-        self.soft = soft
-        self.inside = (soft > 127).astype(np.uint8)
-        x, y, w, h = cv2.boundingRect(self.inside)
-        self.box = (x, y, x + w, y + h)
-        crop = self.inside[y : y + h, x : x + w]
-        moments = cv2.moments(crop, binaryImage=True)
+        self.soft, self.left, self.top = soft, left, top
+        inside = (soft > 127).view(np.uint8)
+        x, y, w, h = cv2.boundingRect(inside)
+        self.box = (left + x, top + y, left + x + w, top + y + h)
+        self.inside = inside[y : y + h, x : x + w]
+        moments = cv2.moments(self.inside, binaryImage=True)
         self.area_px = int(moments["m00"])
         if self.area_px:
-            self.centre = (x + moments["m10"] / moments["m00"], y + moments["m01"] / moments["m00"])
+            self.centre = (
+                left + x + moments["m10"] / moments["m00"],
+                top + y + moments["m01"] / moments["m00"],
+            )
+
+    def set_look(self, look: Histogram) -> None:
+        self.look, self.wide_look = look, spread(look)
+
+    def padded(self, by_px: int) -> Box:
+        """The box with a rim, within the picture."""
+        x0, y0, x1, y1 = self.box
+        height, width = self.hw
+        return (
+            max(0, x0 - by_px),
+            max(0, y0 - by_px),
+            min(width, x1 + by_px),
+            min(height, y1 + by_px),
+        )
+
+    def window(self, box: Box) -> U8:
+        """The soft mask in a box of the picture; 0 where nothing is known of it."""
+        x0, y0, x1, y1 = box
+        height, width = self.soft.shape
+        out = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        a, b = max(x0, self.left), min(x1, self.left + width)
+        c, d = max(y0, self.top), min(y1, self.top + height)
+        if a < b and c < d:
+            out[c - y0 : d - y0, a - x0 : b - x0] = self.soft[
+                c - self.top : d - self.top, a - self.left : b - self.left
+            ]
+        return out
 
     def touches_border(self) -> bool:
         """Whether a part of it may lie outside the picture."""
-        height, width = self.soft.shape
+        height, width = self.hw
         x0, y0, x1, y1 = self.box
         return x0 <= 1 or y0 <= 1 or x1 >= width - 1 or y1 >= height - 1
 

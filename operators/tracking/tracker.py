@@ -11,19 +11,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import Codes, colour_codes, histogram, likeness
+from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
+from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import is_cut
+from operators.tracking.evidence import likeness_now, share_pixels, weigh
 from operators.tracking.flow import Motion, carry, measure_motion
+from operators.tracking.parts import relate
 from operators.tracking.proposals import (
-    Candidate,
     changed_candidates,
-    common_px,
     edge_strength,
     island_candidates,
     moving_candidates,
-    overlap,
+    without_doubles,
 )
 from operators.tracking.track_state import Track
 
@@ -32,7 +33,8 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerConfig:
-    """How the tracker decides; times in seconds of media time."""
+    """How the tracker decides; times in seconds of media time. Without `discover` only what was
+    given to `Tracker.add` is followed, and all pictures are taken as one shot."""
 
     propose_every_s: float = 0.2
     hidden_s: float = 2.0
@@ -40,13 +42,18 @@ class TrackerConfig:
     max_tracks: int = 24
     confirm_hits: int = 3
     lost_likeness: float = 0.45
+    discover: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
-    """What a frame changed; `ended` have an id, `visible` are confirmed and in the picture."""
+    """What a frame changed; `ended` have an id, `visible` are confirmed and in the picture.
+    `candidates` are the proposals, of a picture that was searched for objects; `parts` are shown
+    with the track that they are `part_of`."""
 
     cut: bool = False
+    candidates: tuple[Candidate, ...] = ()
+    parts: tuple[Track, ...] = ()
     visible: tuple[Track, ...] = ()
     started: tuple[Track, ...] = ()
     ended: tuple[Track, ...] = ()
@@ -72,23 +79,70 @@ class Tracker:
         if before is None or before.shape != gray.shape:
             return self._discover(image_rgb, time_ns, None, extra, self._end_all())
         motion = measure_motion(before, gray)
-        if is_cut(before, gray, motion):
+        if self.config.discover and is_cut(before, gray, motion):
             ended = self._end_all()
             return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
         codes = colour_codes(image_rgb)
         self._background.update(image_rgb, motion, self.tracks)
         for track in self.tracks:
             self._propagate(track, motion)
-        self._share_pixels(codes)
-        for track in self.tracks:
-            if track.visible:
-                self._judge(track, codes, time_ns)
+        seen = [t for t in self.tracks if t.visible and t.area_px]
+        share_pixels(seen, codes)
+        weigh(seen, codes, cv2.absdiff(before, gray))
+        self._judge(codes, time_ns)
         return self._discover(image_rgb, time_ns, motion, extra, ())
 
     def wants_proposals(self, time_ns: int) -> bool:
         """Whether the next picture will be searched for objects."""
-        due_ns = self.config.propose_every_s * 1e9 * 0.99
-        return self._proposed_ns is None or time_ns - self._proposed_ns >= due_ns
+        every_s = self.config.propose_every_s
+        if not self.config.discover and all(t.visible for t in self.tracks):
+            return False
+        if any(
+            not t.track_id and t.hits + t.misses < self.config.confirm_hits for t in self.tracks
+        ):
+            # what was just found is confirmed or dropped sooner
+            every_s /= 3
+        return self._proposed_ns is None or time_ns - self._proposed_ns >= every_s * 1e9 * 0.99
+
+    def add(self, inside: NDArray[np.bool_], image_rgb: U8, time_ns: int) -> Track:
+        """Follow a given mask from the picture that `step` took last; it has an id at once, and
+        its pixels are no other track's.
+
+        Args:
+            inside: HxW bool, of the picture's size.
+            image_rgb, time_ns: as given to `step`.
+
+        Raises:
+            ValueError: when the mask is empty or of another size.
+        """
+        if inside.shape != image_rgb.shape[:2]:
+            raise ValueError(f"a mask of {inside.shape} px for a picture of {image_rgb.shape[:2]}")
+        candidate = make_candidate(inside.astype(np.uint8), edge_strength(image_rgb))
+        if candidate is None:
+            raise ValueError("the given mask is empty; give one with pixels inside")
+        x0, y0, x1, y1 = candidate.box
+        for i, _ in meeting(self.tracks, [candidate]):
+            other = self.tracks[i]
+            left, top, right, bottom = whole = other.padded(2)
+            soft = other.window(whole)
+            soft[inside[top:bottom, left:right]] = 0
+            other.set_mask(soft, left, top)
+        track = Track(
+            soft=candidate.inside * np.uint8(255),
+            left=x0,
+            top=y0,
+            hw=inside.shape,
+            look=histogram(colour_codes(image_rgb)[y0:y1, x0:x1], candidate.inside > 0),
+            strength=candidate.strength,
+            first_ns=time_ns,
+            last_ns=time_ns,
+            track_id=self._next_id,
+            hits=self.config.confirm_hits,
+            given=True,
+        )
+        self._next_id += 1
+        self.tracks.append(track)
+        return track
 
     def finish(self) -> tuple[Track, ...]:
         """End all tracks; those that were confirmed."""
@@ -104,22 +158,29 @@ class Tracker:
         cut: bool = False,
     ) -> Step:
         started: list[Track] = []
-        if cut or motion is None:
+        candidates: list[Candidate] = []
+        if (cut or motion is None) and self.config.discover:
             self._proposed_ns = None
         if self.wants_proposals(time_ns):
             self._proposed_ns = time_ns
             codes = colour_codes(image_rgb)
             candidates, edges = self._candidates(image_rgb, motion, extra)
             least_px = self._least_area_px(image_rgb)
-            Associator(self.tracks, codes, edges, time_ns, least_px, self.config.max_tracks).run(
-                candidates
-            )
+            most = self.config.max_tracks if self.config.discover else 0
+            Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
+            relate(self.tracks)
             started = self._confirm()
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
-        visible = [t for t in self.tracks if t.visible and t.track_id]
+        for track in self.tracks:
+            if track.part_of in gone:
+                track.part_of = None
+        visible = [t for t in self.tracks if t.visible and t.track_id and t.part_of is None]
+        parts = [t for t in self.tracks if t.visible and t.part_of is not None]
         return Step(
             cut=cut,
+            parts=tuple(parts),
+            candidates=tuple(candidates),
             visible=tuple(sorted(visible, key=lambda t: t.track_id)),
             started=tuple(started),
             ended=(*ended, *sorted((t for t in gone if t.track_id), key=lambda t: t.track_id)),
@@ -137,10 +198,7 @@ class Tracker:
         rest = self._background.picture(image_rgb)
         if rest is not None:
             more += changed_candidates(image_rgb, rest, edges, least_px)
-        for candidate in more:
-            if all(overlap(candidate, other) < 0.5 for other in found):
-                found.append(candidate)
-        return found, edges
+        return without_doubles([*found, *more]), edges
 
     def _least_area_px(self, image_rgb: U8) -> int:
         height, width = image_rgb.shape[:2]
@@ -148,44 +206,34 @@ class Tracker:
 
     def _propagate(self, track: Track, motion: Motion) -> None:
         if track.visible:
-            before = track.centre
-            track.set_mask(carry(track.soft, track.box, motion.back))
+            track.set_mask(*carry(track.soft, track.left, track.top, track.box, motion.back))
             if track.area_px:
-                rest = motion.camera @ np.array([*before, 1.0])
-                track.velocity = 0.8 * track.velocity + 0.2 * (np.array(track.centre) - rest)
+                x0, y0, x1, y1 = track.box
+                back = cv2.mean(motion.back[y0:y1, x0:x1], track.inside)[:2]
+                now = np.array(track.centre)
+                moved = now - motion.camera @ np.array([*(now + back), 1.0])
+                track.velocity = 0.9 * track.velocity + 0.1 * moved
         else:
             moved = motion.camera @ np.array([*track.centre, 1.0]) + track.velocity
             track.centre = (float(moved[0]), float(moved[1]))
 
-    def _share_pixels(self, codes: Codes) -> None:
-        """Where two masks overlap, each pixel goes to the track whose colours it has."""
-        seen = [t for t in self.tracks if t.visible and t.area_px]
-        for i, a in enumerate(seen):
-            for b in seen[i + 1 :]:
-                if not common_px(a.inside, b.inside, a.box, b.box):
-                    continue
-                both = (a.inside & b.inside) > 0
-                to_a = a.look[codes[both]] >= b.look[codes[both]]
-                for track, lost in ((a, ~to_a), (b, to_a)):
-                    soft = track.soft.copy()
-                    values = soft[both]
-                    values[lost] = 0
-                    soft[both] = values
-                    track.set_mask(soft)
-
-    def _judge(self, track: Track, codes: Codes, time_ns: int) -> None:
-        """Is this still the same thing, and is there enough of it?"""
-        if track.area_px < max(24, 0.12 * track.usual_area_px):
-            track.hide(time_ns)
-            return
-        alike = likeness(track.look, histogram(codes, track.inside > 0))
-        track.score = 0.7 * track.score + 0.3 * alike
-        track.unlike = track.unlike + 1 if alike < self.config.lost_likeness else 0
-        if track.unlike >= 3:
-            track.hide(time_ns)
-            return
-        track.last_ns = time_ns
-        track.frames += 1
+    def _judge(self, codes: Codes, time_ns: int) -> None:
+        """Is each visible track still the same thing, and is there enough of it?"""
+        seen = []
+        for track in self.tracks:
+            if track.visible:
+                if track.area_px < max(24, 0.12 * track.usual_area_px):
+                    track.hide(time_ns)
+                else:
+                    seen.append(track)
+        for track, alike in zip(seen, likeness_now(seen, codes), strict=True):
+            track.score = 0.7 * track.score + 0.3 * alike
+            track.unlike = track.unlike + 1 if alike < self.config.lost_likeness else 0
+            if track.unlike >= 3:
+                track.hide(time_ns)
+                continue
+            track.last_ns = time_ns
+            track.frames += 1
 
     def _confirm(self) -> list[Track]:
         """Give ids to what was proposed often enough: that of a lost track, or a new one."""
@@ -195,7 +243,9 @@ class Tracker:
                 continue
             if track.hits < self.config.confirm_hits and not track.sure:
                 continue
-            width_px = track.soft.shape[1]
+            if track.undecided or track.part_of is not None:
+                continue
+            width_px = track.hw[1]
             lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
             if lost is None:
                 track.track_id, self._next_id = self._next_id, self._next_id + 1
@@ -208,7 +258,7 @@ class Tracker:
 
     def _is_over(self, track: Track, time_ns: int) -> bool:
         if not track.track_id:
-            return not track.visible or track.misses >= 2
+            return not track.visible or track.misses >= (2 if track.part_of is None else 10)
         return not track.visible and time_ns - track.last_ns > self.config.hidden_s * 1e9
 
     def _end_all(self) -> tuple[Track, ...]:

@@ -1,0 +1,1 @@
+"""The published metrics, from masks, boxes and ids alone."""

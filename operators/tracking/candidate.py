@@ -1,0 +1,100 @@
+"""A region that may be an object, and how much regions have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+_SQUARE = np.ones((3, 3), np.uint8)
+
+
+class Shape(Protocol):
+    """What candidates and tracks share: 0/1 pixels in a tight box, and their number."""
+
+    @property
+    def inside(self) -> U8: ...
+    @property
+    def box(self) -> Box: ...
+    @property
+    def area_px(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A region that may be an object: 0/1 `inside` (uint8) in its tight box (x0, y0, x1, y1),
+    area in pixels, and `strength`: the mean colour edge along its outline, in 8-bit steps. What is
+    `sure` need not be proposed again before it is followed."""
+
+    inside: U8
+    box: Box
+    area_px: int
+    strength: float
+    sure: bool = False
+
+
+def make_candidate(mask: U8, edges: U8, left: int = 0, top: int = 0) -> Candidate | None:
+    """A candidate of a 0/1 mask that lies at (left, top) of the picture; None when it is empty."""
+    x, y, w, h = cv2.boundingRect(mask)
+    if not w:
+        return None
+    inside = np.ascontiguousarray(mask[y : y + h, x : x + w])
+    x, y = x + left, y + top
+    padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    rim = cv2.morphologyEx(padded, cv2.MORPH_GRADIENT, _SQUARE)[1:-1, 1:-1]
+    strength = cv2.mean(edges[y : y + h, x : x + w], rim)[0]
+    return Candidate(inside, (x, y, x + w, y + h), cv2.countNonZero(inside), strength)
+
+
+def common_px(a: Shape, b: Shape) -> int:
+    """Pixels inside both, looking only where their boxes meet."""
+    ax, ay, bx, by = *a.box[:2], *b.box[:2]
+    x0, y0 = max(ax, bx), max(ay, by)
+    x1, y1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    if x0 >= x1 or y0 >= y1:
+        return 0
+    both = (
+        a.inside[y0 - ay : y1 - ay, x0 - ax : x1 - ax]
+        & b.inside[y0 - by : y1 - by, x0 - bx : x1 - bx]
+    )
+    return int(cv2.countNonZero(both))
+
+
+def common_areas(first: Sequence[Shape], second: Sequence[Shape]) -> NDArray[np.int64]:
+    """`common_px` of every pair; the cost is that of the pairs whose boxes meet."""
+    common = np.zeros((len(first), len(second)), np.int64)
+    for i, j in meeting(first, second):
+        common[i, j] = common_px(first[i], second[j])
+    return common
+
+
+def meeting(first: Sequence[Shape], second: Sequence[Shape]) -> list[tuple[int, int]]:
+    """The pairs of indices whose boxes have a pixel in common."""
+    a = np.array([s.box for s in first]).reshape(-1, 1, 4)
+    b = np.array([s.box for s in second]).reshape(1, -1, 4)
+    meet = np.minimum(a[..., 2:], b[..., 2:]) > np.maximum(a[..., :2], b[..., :2])
+    return [(int(i), int(j)) for i, j in np.argwhere(meet.all(axis=2))]
+
+
+def overlap(a: Shape, b: Shape) -> float:
+    """Intersection over union of two shapes."""
+    common = common_px(a, b)
+    return common / max(1, a.area_px + b.area_px - common)
+
+
+def paste(canvas: U8, shape: Shape, left: int = 0, top: int = 0) -> None:
+    """Set a shape's pixels to 1, in place, on a canvas that lies at (left, top) of the picture."""
+    height, width = canvas.shape
+    x0, y0, x1, y1 = shape.box
+    a, b = max(x0, left), min(x1, left + width)
+    c, d = max(y0, top), min(y1, top + height)
+    if a < b and c < d:
+        canvas[c - top : d - top, a - left : b - left] |= shape.inside[
+            c - y0 : d - y0, a - x0 : b - x0
+        ]

@@ -1,0 +1,102 @@
+"""Which pixels are an object's: by its colours against those around it, and by where it was.
+
+The flow alone smears a mask where one thing passes another. Per object and frame, in its box only:
+the log of how much more often a pixel's colour occurs in the object's known look than in its
+present surroundings, smoothed over neighbours, plus how deep in the moved mask the pixel lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.tracking.appearance import BINS, Codes, histogram, spread
+from operators.tracking.candidate import meeting
+from operators.tracking.track_state import Box, Track
+
+_RIM_PX = 8
+_REACH = np.ones((5, 5), np.uint8)
+_RARE = 0.002  # a colour with a smaller share is as good as unseen
+_DOUBT, _COLOUR_LIMIT, _PLACE_LIMIT = 1.0, 3.5, 2.5
+_STEP = 14  # of gray; less is noise
+
+
+def weigh(tracks: Sequence[Track], codes: Codes, step: NDArray[np.uint8]) -> None:
+    """Let colour and place decide every track's pixels within two pixels of its moved mask.
+
+    `step` (HxW) is the difference to the picture before: where nothing changed, the mask stays.
+    """
+    tracks = [t for t in tracks if _changed(_cut(step, t.padded(_RIM_PX)))]
+    boxes = [track.padded(_RIM_PX) for track in tracks]
+    softs = [track.window(box) for track, box in zip(tracks, boxes, strict=True)]
+    around = np.zeros((len(tracks), BINS), np.float32)
+    for i, (soft, box) in enumerate(zip(softs, boxes, strict=True)):
+        around[i] = histogram(_cut(codes, box), soft <= 127)
+    looks = np.array([track.wide_look for track in tracks], np.float32).reshape(-1, BINS)
+    odds = np.log((looks + _RARE) / (spread(around) + _RARE))
+    # weak evidence is none: colours of one thing vary from frame to frame
+    odds = np.sign(odds) * np.clip(np.abs(odds) - _DOUBT, 0, _COLOUR_LIMIT)
+    for track, soft, box, table in zip(tracks, softs, boxes, odds, strict=True):
+        colour = cv2.blur(table[_cut(codes, box)], (3, 3))
+        # 0 at the edge, +-limit some 3 px away from it
+        place = cv2.blur(soft, (7, 7)).astype(np.float32) * np.float32(
+            2 * _PLACE_LIMIT / 255
+        ) - np.float32(_PLACE_LIMIT)
+        near = cv2.dilate(soft, _REACH) > 127
+        weighed = np.clip(127.5 + 40 * (colour + place), 0, 255)
+        made = np.where(near, weighed, 0).astype(np.uint8)
+        track.set_mask(made, box[0], box[1])
+
+
+def share_pixels(tracks: Sequence[Track], codes: Codes) -> None:
+    """Where two masks overlap, each pixel goes to the track whose colours it has."""
+    for i, j in meeting(tracks, tracks):
+        if i >= j:
+            continue
+        a, b = tracks[i], tracks[j]
+        box = (
+            max(a.box[0], b.box[0]), max(a.box[1], b.box[1]),
+            min(a.box[2], b.box[2]), min(a.box[3], b.box[3]),
+        )  # fmt: skip
+        if box[0] >= box[2] or box[1] >= box[3]:
+            continue  # an earlier pair made one of them smaller
+        both = (a.window(box) > 127) & (b.window(box) > 127)
+        if not both.any():
+            continue
+        here = _cut(codes, box)
+        to_a = a.wide_look[here] >= b.wide_look[here]
+        _remove(a, box, both & ~to_a)
+        _remove(b, box, both & to_a)
+
+
+def likeness_now(tracks: Sequence[Track], codes: Codes) -> list[float]:
+    """How much each visible track looks as it did: see `appearance.likeness`."""
+    now = np.zeros((len(tracks), BINS), np.float32)
+    for i, track in enumerate(tracks):
+        now[i] = histogram(_cut(codes, track.box), track.inside > 0)
+    looks = np.array([track.wide_look for track in tracks], np.float32).reshape(-1, BINS)
+    return [float(alike) for alike in np.sqrt(looks * spread(now)).sum(axis=1)]
+
+
+def _changed(step: NDArray[np.uint8]) -> bool:
+    return int(cv2.countNonZero((step > _STEP).view(np.uint8))) > max(4, 0.01 * step.size)
+
+
+def _remove(track: Track, box: Box, lost: NDArray[np.bool_]) -> None:
+    if not lost.any():
+        return
+    x0, y0, x1, y1 = box
+    whole = track.padded(2)
+    left, top = whole[:2]
+    soft = track.window(whole)
+    soft[y0 - top : y1 - top, x0 - left : x1 - left][lost] = 0
+    track.set_mask(soft, left, top)
+
+
+def _cut(pixels: NDArray[Any], box: Box) -> NDArray[Any]:
+    x0, y0, x1, y1 = box
+    return pixels[y0:y1, x0:x1]

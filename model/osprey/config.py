@@ -77,8 +77,11 @@ class OspreyConfig:
         """Read a released `config.json`; sizes it does not state are those of Osprey-7B.
 
         Raises:
-            ValueError: for a projector other than `mlp2x_gelu` or an unknown own field.
+            ValueError: for a projector other than `mlp2x_gelu`, an unknown own field, or the
+                config of a model that is no Osprey.
         """
+        if data.get("model_type") == "sam-nano":
+            raise ValueError("this is a sam-nano, which finds masks; give an Osprey's folder")
         projector = data.get("mm_projector_type", "mlp2x_gelu")
         if projector != "mlp2x_gelu":
             raise ValueError(f"projector {projector!r} is not supported, only 'mlp2x_gelu'")

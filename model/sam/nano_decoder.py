@@ -188,5 +188,5 @@ class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
         share_BQL = share.reshape(len(fine_BFHW), -1, share[0, 0].numel())
         fine_BFL = fine_BFHW.flatten(2)
         meant_BQF = share_BQL @ fine_BFL.transpose(1, 2)
-        like = (meant_BQF @ fine_BFL) / fine_BFL.shape[1] ** 0.5
+        like: Tensor = (meant_BQF @ fine_BFL) / fine_BFL.shape[1] ** 0.5
         return like.reshape(maps_N2HW.shape)

@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.candidate import Candidate, make_candidate
-from operators.tracking.proposals import edge_strength
+from operators.tracking.refining import Refiner
 from operators.tracking.resize import full_size, shrunk
 from operators.tracking.track_state import Track as State
 from operators.tracking.tracker import Step, Tracker, TrackerConfig
 from streamer.errors import WeightsError
 from streamer.interfaces import Operator, Resources
-from streamer.mask import Mask
 from streamer.records import Event, Frame, Region, TrackedFrame
 
 if TYPE_CHECKING:
@@ -39,8 +36,12 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             at 1280 x 720).
         max_tracks: at most this many at once.
         work_height_px: pictures are tracked at this height.
-        sam_checkpoint: a `sam_vit_*.pth` file; SAM then proposes and refines. "" for none.
-        sam_type: vit_b, vit_l or vit_h.
+        sam: SAM proposes objects and refines outlines: "nano" for the model that comes with the
+            product, the folder of another sam-nano, a `sam_vit_*.pth` file, or "" for none.
+        sam_type: vit_b, vit_l or vit_h, the type of a `.pth` file.
+        sam_every_s: seconds of media time between SAM's searches for objects, and between its
+            looks at a track after the first.
+        sam_proposes: whether SAM searches for objects; else it only refines outlines.
         device: where SAM runs: "auto", "cpu", "cuda", ...
     """
 
@@ -54,8 +55,10 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         min_area_share: float = 0.0005,
         max_tracks: int = 24,
         work_height_px: int = 360,
-        sam_checkpoint: str = "",
+        sam: str = "",
         sam_type: str = "vit_b",
+        sam_every_s: float = 1.0,
+        sam_proposes: bool = True,
         device: str = "auto",
     ) -> None:
         if propose_every_s <= 0 or hidden_s < 0:
@@ -66,6 +69,8 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             raise ValueError("max_tracks is at least 1 and work_height_px at least 64")
         if sam_type not in ("vit_b", "vit_l", "vit_h"):
             raise ValueError(f"sam_type is {sam_type!r}; wanted vit_b, vit_l or vit_h")
+        if sam_every_s <= 0:
+            raise ValueError(f"sam_every_s is {sam_every_s}; wanted more than 0 seconds")
         self.config = TrackerConfig(
             propose_every_s=propose_every_s,
             hidden_s=hidden_s,
@@ -73,38 +78,46 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             max_tracks=max_tracks,
         )
         self.work_height_px = work_height_px
-        self.sam_checkpoint = sam_checkpoint
+        self.sam = sam
         self.sam_type = sam_type
+        self.sam_proposes = sam_proposes
+        self.sam_every_ns = round(sam_every_s * 1e9)
         self.device = device
-        self._sam: Segmenter | None = None
+        self._segmenter: Segmenter | None = None
+        self._refiners: dict[str, Refiner] = {}
         self._trackers: dict[str, Tracker] = {}
         self._last_ns: dict[str, int] = {}
 
     def setup(self) -> None:
-        """Load SAM, when a checkpoint is given.
+        """Load SAM, when it is wanted.
 
         Raises:
             WeightsError: when it is missing or does not fit.
         """
-        if not self.sam_checkpoint:
+        if not self.sam:
             return
-        if not Path(self.sam_checkpoint).is_file():  # said before anything is loaded
+        nano = self.sam == "nano" or Path(self.sam).is_dir()
+        if not nano and not Path(self.sam).is_file():  # said before anything is loaded
             raise WeightsError(
-                f"{self.sam_checkpoint}: no such SAM checkpoint; download one from the "
-                "segment-anything page"
+                f"{self.sam}: no such SAM checkpoint; download one from the segment-anything "
+                "page, or say nano"
             )
         try:
             from model.sam.segmenter import Segmenter
 
-            self._sam = Segmenter.from_checkpoint(
-                self.sam_checkpoint, kind=self.sam_type, device=self.device
-            )
+            if nano:
+                name = "sam-nano" if self.sam == "nano" else self.sam
+                self._segmenter = Segmenter.nano(name, device=self.device)
+            else:
+                self._segmenter = Segmenter.from_checkpoint(
+                    self.sam, kind=self.sam_type, device=self.device
+                )
         except ModuleNotFoundError:
             raise WeightsError(
-                "sam_checkpoint needs segment-anything; pip install 'osprey-streamer[sam]'"
+                "sam needs segment-anything; pip install 'osprey-streamer[sam]'"
             ) from None
         except (OSError, ValueError) as error:
-            raise WeightsError(f"{self.sam_checkpoint}: {error}") from error
+            raise WeightsError(f"{self.sam}: {error}") from error
 
     def process(self, items: Sequence[Frame | Event]) -> list[TrackedFrame | Event]:
         outputs: list[TrackedFrame | Event] = []
@@ -114,6 +127,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
     def flush(self, stream_id: str) -> list[TrackedFrame | Event]:
         tracker = self._trackers.pop(stream_id, None)
+        self._refiners.pop(stream_id, None)
         if tracker is None:
             return []
         last_ns = self._last_ns.pop(stream_id)
@@ -126,24 +140,24 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
     def snapshot(self, stream_id: str) -> bytes:
         if stream_id not in self._trackers:
             return b""
-        return pickle.dumps((self._trackers[stream_id], self._last_ns[stream_id]))
+        refiner = self._refiners.get(stream_id)
+        return pickle.dumps((self._trackers[stream_id], self._last_ns[stream_id], refiner))
 
     def restore(self, stream_id: str, state: bytes) -> None:
         if state:
-            self._trackers[stream_id], self._last_ns[stream_id] = pickle.loads(state)
+            self._trackers[stream_id], self._last_ns[stream_id], refiner = pickle.loads(state)
+            if refiner is not None:
+                self._refiners[stream_id] = refiner
 
     def close(self) -> None:
-        self._sam = None
+        self._segmenter = None
 
     def _track(self, frame: Frame) -> list[TrackedFrame | Event]:
         stream_id, time_ns = frame.stream_id, frame.time_ns
         tracker = self._trackers.setdefault(stream_id, Tracker(self.config))
         self._last_ns[stream_id] = time_ns
         small = shrunk(frame.image, self.work_height_px)
-        extra = None
-        if self._sam is not None and tracker.wants_proposals(time_ns):
-            extra = _from_sam(self._sam, frame.image, small)
-        step = tracker.step(small, time_ns, extra)
+        step = self._step(stream_id, tracker, small, time_ns)
         events: list[TrackedFrame | Event] = [
             _ended(stream_id, track, time_ns) for track in step.ended
         ]
@@ -159,7 +173,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
                     data={"start_ns": track.first_ns},
                 )
             )
-        masks = self._masks(frame, step)
+        masks = full_size(step.visible, frame.hw, step.parts)
         regions = tuple(
             Region(
                 mask=mask,
@@ -172,18 +186,23 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         )
         return [*events, TrackedFrame(frame=frame, regions=regions)]
 
-    def _masks(self, frame: Frame, step: Step) -> list[Mask]:
-        """The visible tracks' masks at the frame's own size."""
-        coarse = full_size(step.visible, frame.hw, step.parts)
-        if self._sam is None or not coarse:
-            return coarse
-        boxes = np.array([mask.box_xyxy for mask in coarse], np.float32)
-        refined = self._sam.refine(frame.image, boxes)
-        # SAM may jump to a part or to what lies behind: it has to agree with the flow
-        return [
-            fine if fine.iou(mask) >= 0.6 else mask
-            for mask, fine in zip(coarse, map(Mask.encode, refined), strict=True)
-        ]
+    def _step(
+        self, stream_id: str, tracker: Tracker, small: NDArray[np.uint8], time_ns: int
+    ) -> Step:
+        """The tracker's next step, with SAM's help where there is one."""
+        if self._segmenter is None:
+            return tracker.step(small, time_ns)
+        refiner = self._refiners.setdefault(stream_id, Refiner(self.sam_every_ns))
+        extra = None
+        if self.sam_proposes and tracker.wants_proposals(time_ns):
+            extra = refiner.proposals(self._segmenter, small, time_ns)
+        step = tracker.step(small, time_ns, extra)
+        if step.cut:
+            refiner.forget()
+        with_parts = {id(part.part_of) for part in step.parts}
+        whole = [track for track in step.visible if id(track) not in with_parts]
+        refiner.refine(self._segmenter, small, whole, time_ns)
+        return step
 
 
 def _ended(stream_id: str, track: State, time_ns: int) -> Event:
@@ -194,17 +213,3 @@ def _ended(stream_id: str, track: State, time_ns: int) -> Event:
         track_id=track.track_id,
         data={"start_ns": track.first_ns, "end_ns": track.last_ns, "frames": track.frames},
     )
-
-
-def _from_sam(
-    sam: Segmenter, image: NDArray[np.uint8], small: NDArray[np.uint8]
-) -> list[Candidate]:
-    edges = edge_strength(small)
-    size = (small.shape[1], small.shape[0])
-    candidates = []
-    for mask in sam.propose(image):
-        inside = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
-        candidate = make_candidate(inside, edges)
-        if candidate is not None:
-            candidates.append(candidate)
-    return candidates

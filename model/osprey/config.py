@@ -104,6 +104,8 @@ class OspreyConfig:
         if not isinstance(data, dict):
             raise ValueError(f"a mapping is wanted, not a {type(data).__name__}")
         kind = data.get("model_type", "osprey")
+        if kind == "sam-nano":
+            raise ValueError("this is a sam-nano, which finds masks; give an Osprey's folder")
         if kind != "osprey":
             raise ValueError(f"the model is of type {kind!r}, not an Osprey")
         projector = data.get("mm_projector_type", "mlp2x_gelu")

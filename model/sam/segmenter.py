@@ -1,33 +1,95 @@
-"""SAM as proposer and refiner: one image embedding, shared by all prompts of an image."""
+"""SAM as proposer and refiner: one image embedding, shared by all prompts of an image.
+
+Shapes: N objects, K points of an object, M masks a prompt (3, or 1), h and w the size of the
+decoder's own masks.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
+from segment_anything import SamPredictor
+from torch import Tensor
+from torch.nn import functional as F
 
 from model.device import choose_device
+from model.sam.checkpoint import load_nano, load_sam
+from model.sam.decoding import decode
+from model.sam.everything import Everything, Found, find_everything
+from model.weights import weights_folder
 
 Image = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
+HINT_LOGIT = 8.0
+_PROMPTS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prompts:
+    """What is asked about N objects of one picture; at least one of the three.
+
+    points: NxKx2 float32, pixels (x, y); labels: NxK, 1 inside, 0 outside, -1 no point.
+    boxes: Nx4 float32 pixels, xyxy.
+    hints: Nxhxw float32 logits of masks known before, from `Answers.logits` or `hints_of`.
+    """
+
+    points: NDArray[np.float32] | None = None
+    labels: NDArray[np.intp] | None = None
+    boxes: NDArray[np.float32] | None = None
+    hints: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.points is None) != (self.labels is None):
+            raise ValueError("points and labels come together")
+        if self.points is not None and self.labels is not None:
+            if self.points.ndim != 3 or self.points.shape[2] != 2:
+                raise ValueError(f"points are {self.points.shape}; wanted N x K x 2")
+            if self.labels.shape != self.points.shape[:2]:
+                raise ValueError(f"labels are {self.labels.shape}; wanted {self.points.shape[:2]}")
+        if self.boxes is not None and self.boxes.shape[1:] != (4,):
+            raise ValueError(f"boxes are {self.boxes.shape}; wanted N x 4")
+        counts = {len(p) for p in (self.points, self.boxes, self.hints) if p is not None}
+        if len(counts) != 1:
+            raise ValueError(f"prompts for {sorted(counts) or 'no'} objects; wanted one number")
+
+    def __len__(self) -> int:
+        return len(next(p for p in (self.points, self.boxes, self.hints) if p is not None))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """masks: NxMxHxW bool; quality: NxM, what SAM holds their IoUs to be; logits: NxMxhxw."""
+
+    masks: NDArray[np.bool_]
+    quality: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    def best(self) -> NDArray[np.bool_]:
+        """NxHxW: of every object the mask of highest quality."""
+        return np.asarray(self.masks[np.arange(len(self.masks)), self.quality.argmax(axis=1)])
 
 
 class Segmenter:
-    """Masks from boxes, and masks of everything, for HxWx3 uint8 RGB pictures.
+    """Masks from points, boxes and masks, and masks of everything, for HxWx3 uint8 RGB pictures.
 
     Args:
         sam: a `segment_anything` model.
         points_per_side: of the grid of points asked about in `propose`.
+        everything: all settings of `propose`, instead.
     """
 
-    def __init__(self, sam: Any, *, points_per_side: int = 16) -> None:
+    def __init__(
+        self, sam: Any, *, points_per_side: int = 16, everything: Everything | None = None
+    ) -> None:
         self.predictor = SamPredictor(sam)
-        self._generator = SamAutomaticMaskGenerator(sam, points_per_side=points_per_side)
+        self.settings = everything or Everything(points_per_side=points_per_side)
         self._shown: bytes = b""
 
     @classmethod
@@ -45,28 +107,110 @@ class Segmenter:
         if not Path(path).is_file():
             raise ValueError("no such SAM checkpoint; download one from the segment-anything page")
         place = choose_device(device)
-        sam = sam_model_registry[kind]()
-        load_state(sam, path)
-        return cls(sam.to(place).eval())
+        return cls(load_sam(path, kind=kind).to(place))
+
+    @classmethod
+    def nano(cls, name_or_folder: str = "sam-nano", *, device: str = "auto") -> Segmenter:
+        """Load the bundled sam-nano, or a folder as `streamer train sam-nano` writes it.
+
+        Raises:
+            ValueError: when there is no such folder, or it holds something else.
+        """
+        sam = load_nano(weights_folder(name_or_folder))
+        return cls(sam.to(choose_device(device)), everything=NANO_EVERYTHING)
 
     def propose(self, image: Image) -> list[BoolMask]:
         """Masks (HxW) of everything, the most certain first."""
-        found = self._generator.generate(image)
-        found.sort(key=lambda item: -item["predicted_iou"])
-        return [item["segmentation"] for item in found]
+        found = self.everything(image)
+        return [item.mask for item in sorted(found, key=lambda item: -item.predicted_iou)]
+
+    def everything(self, image: Image) -> list[Found]:
+        """All masks with what is known of them, in the order of SamAutomaticMaskGenerator."""
+        self._show(image)
+        features = self.predictor.get_image_embedding()
+        return find_everything(self.predictor.model, image, self.settings, features)
+
+    def refine(
+        self,
+        image: Image,
+        boxes_xyxy: NDArray[np.float32],
+        masks: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.bool_]:
+        """The best of SAM's three masks for each of N boxes, N x H x W.
+
+        Args:
+            masks: NxHxW, what the objects are held to be; SAM then starts from them.
+        """
+        self._show(image)
+        hints = None if masks is None else self.hints_of(masks)
+        prompts = Prompts(boxes=np.asarray(boxes_xyxy, np.float32), hints=hints)
+        best = []
+        for logits, quality in self._decoded(prompts, image.shape[:2]):
+            chosen = logits[torch.arange(len(logits)), 1 + quality[:, 1:].argmax(dim=1)]
+            best.append(self._masks(chosen[:, None], image.shape[:2])[:, 0])
+        return np.concatenate(best)
+
+    def ask(self, image: Image, prompts: Prompts, *, three: bool = True) -> Answers:
+        """Masks for prompts; the picture is embedded once, the prompts go in batches.
+
+        Args:
+            three: three masks each, for prompts that can mean a whole or a part; else one.
+
+        Returns:
+            What `SamPredictor.predict` gives for each prompt alone.
+        """
+        self._show(image)
+        wanted = slice(1, None) if three else slice(0, 1)
+        parts = []
+        for all_logits, quality in self._decoded(prompts, image.shape[:2]):
+            logits = all_logits[:, wanted]
+            numbers = (quality[:, wanted].cpu().numpy(), logits.cpu().numpy())
+            parts.append((self._masks(logits, image.shape[:2]), *numbers))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return Answers(masks=columns[0], quality=columns[1], logits=columns[2])
+
+    def hints_of(self, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Nxhxw logits for `Prompts.hints` of NxHxW masks, for instance a tracker's."""
+        side = self.predictor.model.image_encoder.img_size
+        hint_hw = self.predictor.model.prompt_encoder.mask_input_size
+        hw = self.predictor.transform.get_preprocess_shape(*masks.shape[1:], side)
+        share = torch.from_numpy(masks.astype(np.float32))[:, None]
+        # through the size at which the model sees the picture, padded as it is
+        small_hw = [max(1, round(n * h / side)) for n, h in zip(hw, hint_hw, strict=True)]
+        small = F.interpolate(share, small_hw, mode="area")
+        padding = (0, hint_hw[1] - small_hw[1], 0, hint_hw[0] - small_hw[0])
+        padded = F.pad(small, padding)[:, 0].numpy()
+        return np.asarray(HINT_LOGIT * (2 * padded - 1), np.float32)
 
     @torch.inference_mode()
-    def refine(self, image: Image, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """The best of SAM's three masks for each of N boxes, N x H x W; one decoder batch."""
-        self._show(image)
-        boxes = torch.as_tensor(boxes_xyxy, device=self.predictor.device)
-        boxes = self.predictor.transform.apply_boxes_torch(boxes, image.shape[:2])
-        masks, quality, _ = self.predictor.predict_torch(
-            point_coords=None, point_labels=None, boxes=boxes, multimask_output=True
-        )
-        best = quality.argmax(dim=1)
-        chosen = masks[torch.arange(len(masks)), best].cpu().numpy()
-        return np.asarray(chosen, bool)
+    def _masks(self, logits_NMhw: Tensor, hw: tuple[int, ...]) -> NDArray[np.bool_]:
+        """NxMxHxW, at the picture's size."""
+        model = self.predictor.model
+        enlarged = model.postprocess_masks(logits_NMhw, self.predictor.input_size, hw)
+        return np.asarray((enlarged > model.mask_threshold).cpu().numpy())
+
+    @torch.inference_mode()
+    def _decoded(self, prompts: Prompts, hw: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        """All four masks as logits and their qualities, for some prompts at a time."""
+        transform, device = self.predictor.transform, self.predictor.device
+        points = labels = boxes = hints = None
+        if prompts.points is not None and prompts.labels is not None:
+            placed = torch.from_numpy(transform.apply_coords(prompts.points, hw))
+            points, labels = placed.float().to(device), torch.from_numpy(prompts.labels).to(device)
+        if prompts.boxes is not None:
+            boxes = torch.from_numpy(transform.apply_boxes(prompts.boxes, hw)).float().to(device)
+        if prompts.hints is not None:
+            hints = torch.from_numpy(prompts.hints)[:, None].to(device)
+        for i in range(0, len(prompts), _PROMPTS_AT_ONCE):
+            some = slice(i, i + _PROMPTS_AT_ONCE)
+            sparse, dense = self.predictor.model.prompt_encoder(
+                points=None if points is None or labels is None else (points[some], labels[some]),
+                boxes=None if boxes is None else boxes[some],
+                masks=None if hints is None else hints[some],
+            )
+            features = self.predictor.get_image_embedding()
+            hinted = hints is not None
+            yield decode(self.predictor.model, features, sparse, dense, hinted=hinted)
 
     def _show(self, image: Image) -> None:
         """Embed the picture, unless it is the one embedded last."""
@@ -76,27 +220,7 @@ class Segmenter:
             self._shown = key
 
 
-def load_state(sam: Any, path: str) -> None:
-    """Give a SAM the tensors of a checkpoint, read without running code from it.
-
-    Raises:
-        ValueError: when the file is not a checkpoint or does not fit.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for files that are not checkpoints
-        kind = type(error).__name__  # its words advise to run the code in the file
-        raise ValueError(f"cannot be read as a SAM checkpoint ({kind}); get it again") from error
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError("holds something else than the tensors of a SAM")
-    wanted = sam.state_dict()
-    shared = wanted.keys() & state.keys()
-    reshaped = sum(state[name].shape != wanted[name].shape for name in shared)
-    missing, extra = len(wanted) - len(shared), len(state) - len(shared)
-    if missing or extra or reshaped:
-        raise ValueError(
-            f"does not fit this kind of SAM: of {len(wanted)} tensors {missing} are missing and "
-            f"{reshaped} have another shape, and {extra} are not known; the kind stands in the "
-            "file's name"
-        )
-    sam.load_state_dict(state)
+# a small model is less sure of itself than vit_h, for which SAM's own limits were chosen
+NANO_EVERYTHING = Everything(
+    points_per_side=16, pred_iou_thresh=0.75, stability_score_thresh=0.85, min_mask_region_area=16
+)

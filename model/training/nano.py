@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +33,7 @@ from model.training.heads import (
     maps_loss,
 )
 from model.training.samples import ImageSample, SceneStream
+from model.training.steps import Eta, half_precision, hardware, set_lr, take_step
 from model.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, words_of
 
 Report = Callable[[str], None]
@@ -132,7 +132,7 @@ def train(out: Path, recipe: Recipe, report: Report) -> None:
         {
             "recipe": asdict(recipe),
             "training_minutes": round(trained_s / 60, 1),
-            "hardware": _hardware(device),
+            "hardware": hardware(device),
             "parameters": sum(p.numel() for p in model.parameters()),
             "weights_hash": weights_hash(out),
             "heads": scores,
@@ -173,11 +173,11 @@ def _train_heads(
         recipe.seed, recipe.heads_side_px, recipe.ramp_scenes, shows=recipe.scene_shows
     )
     batches: Iterator[HeadsBatch] = _batches(scenes, recipe.heads_batch, collate)
-    eta = _Eta(recipe.heads_steps)
+    eta = Eta(recipe.heads_steps)
     shares: dict[str, float] = {}
     for step, batch in zip(range(1, recipe.heads_steps + 1), batches, strict=False):
-        _set_lr(optimizer, recipe.heads_lr, step / recipe.heads_steps)
-        with _half(device):
+        set_lr(optimizer, recipe.heads_lr, step / recipe.heads_steps)
+        with half_precision(device):
             levels = model.vision_tower(_pixels(batch.samples, device))
         mask_RD = torch.cat(
             [
@@ -187,7 +187,7 @@ def _train_heads(
         )
         logits = heads(mask_RD, model.mask_extractor.position_tokens(batch.grids.to(device)))
         loss = heads_loss(logits, batch) + maps_loss(heads, levels, batch)
-        _step(optimizer, loss, parameters)
+        take_step(optimizer, loss, parameters)
         for name, share in accuracy(logits, batch).items():
             shares[name] = 0.98 * shares.get(name, share) + 0.02 * share
         if step % 50 == 0:
@@ -206,12 +206,12 @@ def _train_answers(
         parameters, lr=recipe.answers_lr, weight_decay=recipe.weight_decay, fused=True
     )
     rng = np.random.default_rng([recipe.seed, 2])
-    eta = _Eta(recipe.answers_steps)
+    eta = Eta(recipe.answers_steps)
     mean = None
     for step, batch in enumerate(_answer_batches(model, recipe), 1):
-        _set_lr(optimizer, recipe.answers_lr, step / recipe.answers_steps)
+        set_lr(optimizer, recipe.answers_lr, step / recipe.answers_steps)
         loss = answers_loss(model, questions, _pixels(batch, device), batch, rng)
-        _step(optimizer, loss, parameters)
+        take_step(optimizer, loss, parameters)
         spoken = float(loss.detach())
         mean = spoken if mean is None else 0.95 * mean + 0.05 * spoken
         if step % 25 == 0:
@@ -246,42 +246,3 @@ def _pixels(batch: list[ImageSample], device: torch.device) -> Tensor:
 
 def _masks(sample: ImageSample, device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack([region.mask for region in sample.regions])).to(device)
-
-
-def _half(device: torch.device) -> torch.autocast:
-    """bfloat16 where the device computes in it faster than in float32."""
-    fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
-
-
-class _Eta:
-    """Says how far a stage is and how long the rest will take at the pace so far."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.start_s = time.monotonic()
-
-    def at(self, step: int) -> str:
-        left_s = (time.monotonic() - self.start_s) * (self.steps - step) / step
-        return f"step {step} of {self.steps}, {left_s / 60:.0f} min left"
-
-
-def _set_lr(optimizer: torch.optim.Optimizer, peak: float, done: float) -> None:
-    """Warm-up over the first 4 % of the steps, then a cosine to 2 % of the peak."""
-    warm = min(1.0, done / 0.04)
-    scale = warm * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done))))
-    for group in optimizer.param_groups:
-        group["lr"] = peak * scale
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -159,6 +159,7 @@ class Associator:
                 hw=(self.edges.shape[0], self.edges.shape[1]),
                 look=self._look(candidate),
                 strength=candidate.strength,
+                sure=candidate.sure,
                 first_ns=self.time_ns,
                 last_ns=self.time_ns,
             )

@@ -29,12 +29,14 @@ class Shape(Protocol):
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A region that may be an object: 0/1 `inside` (uint8) in its tight box (x0, y0, x1, y1),
-    area in pixels, and `strength`: the mean colour edge along its outline, in 8-bit steps."""
+    area in pixels, and `strength`: the mean colour edge along its outline, in 8-bit steps. What is
+    `sure` need not be proposed again before it is followed."""
 
     inside: U8
     box: Box
     area_px: int
     strength: float
+    sure: bool = False
 
 
 def make_candidate(mask: U8, edges: U8, left: int = 0, top: int = 0) -> Candidate | None:

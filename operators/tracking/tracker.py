@@ -239,7 +239,9 @@ class Tracker:
         """Give ids to what was proposed often enough: that of a lost track, or a new one."""
         started = []
         for track in list(self.tracks):
-            if track.track_id or not track.visible or track.hits < self.config.confirm_hits:
+            if track.track_id or not track.visible:
+                continue
+            if track.hits < self.config.confirm_hits and not track.sure:
                 continue
             if track.undecided or track.part_of is not None:
                 continue

@@ -120,4 +120,4 @@ def test_settings_are_checked() -> None:
         Track(sam_type="vit_x")
     pytest.importorskip("model.sam.segmenter")
     with pytest.raises(WeightsError, match="no such SAM checkpoint"):
-        Track(sam_checkpoint="nowhere.pth").setup()
+        Track(sam="nowhere.pth").setup()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from operators.track import Track
 from streamer.errors import WeightsError
 from streamer.records import TrackedFrame
 from streamer.testing import frames_of
+from tests.model.sam.small_models import small_sam, sure_sam
 
 segmenter = pytest.importorskip("model.sam.segmenter")
 from segment_anything import (  # noqa: E402 - its torchvision needs model.sam first
@@ -22,52 +22,14 @@ from segment_anything import (  # noqa: E402 - its torchvision needs model.sam f
     SamPredictor,
     sam_model_registry,
 )
-from segment_anything.modeling import (  # noqa: E402
-    ImageEncoderViT,
-    MaskDecoder,
-    PromptEncoder,
-    Sam,
-    TwoWayTransformer,
-)
 
-SIDE_PX, WIDTH = 64, 32
 BOXES = np.array([(10, 12, 60, 50), (70, 20, 110, 75), (0, 0, 119, 79)], np.float32)
-
-
-def small_sam(checkpoint: None = None) -> Any:
-    """Everything SAM has, over pictures of 64 px; random weights unless loaded."""
-    sam = Sam(
-        image_encoder=ImageEncoderViT(
-            depth=2, embed_dim=WIDTH, img_size=SIDE_PX, mlp_ratio=2, num_heads=2, patch_size=8,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), qkv_bias=True, use_rel_pos=True,
-            global_attn_indexes=[1], window_size=4, out_chans=WIDTH,
-        ),
-        prompt_encoder=PromptEncoder(
-            embed_dim=WIDTH, image_embedding_size=(8, 8), input_image_size=(SIDE_PX, SIDE_PX),
-            mask_in_chans=4,
-        ),
-        mask_decoder=MaskDecoder(
-            num_multimask_outputs=3, transformer_dim=WIDTH, iou_head_depth=2,
-            iou_head_hidden_dim=WIDTH,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=WIDTH, mlp_dim=64, num_heads=2),
-        ),
-        pixel_mean=[123.675, 116.28, 103.53],
-        pixel_std=[58.395, 57.12, 57.375],
-    )  # fmt: skip
-    return sam.eval()
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(5)
-    sam = small_sam()
-    with torch.no_grad():  # sure of itself, so that the generator keeps some masks
-        sam.mask_decoder.iou_prediction_head.layers[-1].bias += 1.0
-        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
-            mlp.layers[-1].weight *= 2000
-            mlp.layers[-1].bias *= 2000
     path = tmp_path_factory.mktemp("sam") / "sam_vit_b_small.pth"
-    torch.save(sam.state_dict(), path)
+    torch.save(sure_sam().state_dict(), path)
     return path
 
 
@@ -135,22 +97,24 @@ def test_a_picture_is_embedded_once(checkpoint: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("small")
 def test_tracking_with_sam(checkpoint: Path) -> None:
-    operator = Track(sam_checkpoint=str(checkpoint), work_height_px=80, propose_every_s=0.08)
+    operator = Track(sam=str(checkpoint), work_height_px=80, propose_every_s=0.08)
     operator.setup()
-    assert operator._sam is not None
+    assert operator._segmenter is not None
     shown: list[int] = []
-    operator._sam.predictor.model.image_encoder.register_forward_hook(lambda *_: shown.append(1))
+    operator._segmenter.predictor.model.image_encoder.register_forward_hook(
+        lambda *_: shown.append(1)
+    )
     made = [r for frame in frames_of([picture()] * 8) for r in operator.process([frame])]
     tracked = [r for r in made if isinstance(r, TrackedFrame)]
     assert len(tracked) == 8
     assert tracked[-1].regions
-    assert len(shown) > 3  # the generator embeds the picture at every search, the refiner once
+    assert len(shown) == 1  # the same picture: searched and refined again and again, embedded once
     operator.close()
 
 
 def failure(path: Path, **settings: Any) -> str:
     with pytest.raises(WeightsError) as caught:
-        Track(sam_checkpoint=str(path), **settings).setup()
+        Track(sam=str(path), **settings).setup()
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     assert "\n" not in text
@@ -168,7 +132,7 @@ def test_a_checkpoint_of_another_kind_is_named(checkpoint: Path) -> None:
 @pytest.mark.usefixtures("small")
 def test_files_that_are_no_checkpoint(tmp_path: Path, checkpoint: Path) -> None:
     assert "no such SAM checkpoint" in failure(tmp_path / "nowhere.pth")
-    assert "no such SAM checkpoint" in failure(tmp_path)
+    assert "no folder with a config.json" in failure(tmp_path)
     path = tmp_path / "words.pth"
     path.write_text("words\n" * 99)
     assert "cannot be read as a SAM checkpoint" in failure(path)

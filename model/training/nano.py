@@ -65,7 +65,7 @@ class Recipe:
     answers_lr: float = 1.5e-3
     weight_decay: float = 0.05
     card_images: int = 60
-    least_sure: float = 0.9
+    least_sure: float = 0.87
 
     def scaled(self, length: float) -> Recipe:
         """The same with `length` times as many steps in both stages; a short one, which is a trial,

@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-models_app = typer.Typer(no_args_is_help=True, help="Weights: list, look at, convert, download.")
+from streamer.commands.options import JsonFile
 
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
-]
+models_app = typer.Typer(no_args_is_help=True, help="Weights: list, look at, convert, download.")
 
 
 @models_app.command("list")

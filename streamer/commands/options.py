@@ -1,0 +1,67 @@
+"""Options and checks that several commands share."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamer.errors import ConfigError
+
+OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
+
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
+]
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|local|ADDRESS",
+        help="Run on Ray: the cluster that runs, one started here, or host:port.",
+    ),
+]
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),
+]
+
+Var = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="A value for ${NAME} in the file."),
+]
+
+Config = Annotated[
+    str,
+    typer.Option(
+        "-c", "--config", help="quickstart, documentary, surveillance, private, or a file."
+    ),
+]
+
+
+def finite(value: float) -> float:
+    """A callback of options: neither nan nor inf.
+
+    Raises:
+        BadParameter: for those.
+    """
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds or steps")
+    return value
+
+
+def needs_scroll() -> None:
+    """Large pictures are an extra.
+
+    Raises:
+        ConfigError: when it is not installed.
+    """
+    if importlib.util.find_spec("pyvips") is None:
+        raise ConfigError("large pictures need pyvips; pip install 'osprey-streamer[scroll]'")

@@ -314,7 +314,8 @@ print(peak - base)
 """
 
 
-@pytest.mark.parametrize("kind", [pytest.param("bin", marks=pytest.mark.slow), "safetensors"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bin", "safetensors"])
 def test_memory_while_loading(tmp_path: Path, kind: str) -> None:
     config = small_config(vocab_size=2000, hidden_size=1024, intermediate_size=2816,
                           num_hidden_layers=11, num_attention_heads=8)  # fmt: skip

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.osprey.checkpoint import weights_hash
 from model.sam.segmenter import Prompts, Segmenter
 from model.synthetic.scene import Scene, sample_scene
 from model.training.prompts import MIN_REGION_PX
+from model.weights.files import file_hash, weight_files
 
 BoolMask = NDArray[np.bool_]
 FRESH_SEED = 2_000_003
@@ -115,7 +115,7 @@ def write_card(
         figures[name] = measure(segmenter, images=images, difficulty=difficulty)
     card = {
         **facts,
-        "weights_hash": weights_hash(folder),
+        "weights_hash": file_hash(weight_files(folder)),
         "embedding_ms": round(embedding_ms(segmenter.predictor.model), 1),
         "fresh_seeds": figures,
     }

@@ -80,15 +80,15 @@ def _devices() -> dict[str, Any]:
 
 
 def _weights() -> dict[str, str]:
-    from model.osprey.checkpoint import weights_hash
     from model.weights import bundled_weights, weights_folder
-    from model.weights.files import weight_files
+    from model.weights.files import file_hash, weight_files
 
     found = {}
     for name in bundled_weights():
         folder = weights_folder(name)
-        size = sum(path.stat().st_size for path in weight_files(folder))
-        found[name] = f"{size / 2**20:.1f} MiB, {weights_hash(folder)}"
+        files = weight_files(folder)
+        size = sum(path.stat().st_size for path in files)
+        found[name] = f"{size / 2**20:.1f} MiB, {file_hash(files)}"
     return found
 
 

@@ -132,7 +132,7 @@ def test_a_checkpoint_of_another_kind_is_named(checkpoint: Path) -> None:
 @pytest.mark.usefixtures("small")
 def test_files_that_are_no_checkpoint(tmp_path: Path, checkpoint: Path) -> None:
     assert "no such SAM checkpoint" in failure(tmp_path / "nowhere.pth")
-    assert "no folder with a config.json" in failure(tmp_path)
+    assert "no config.json" in failure(tmp_path)
     path = tmp_path / "words.pth"
     path.write_text("words\n" * 99)
     assert "cannot be read as a SAM checkpoint" in failure(path)

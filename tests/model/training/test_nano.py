@@ -187,7 +187,9 @@ def test_the_command_writes_a_folder_that_captions(tmp_path: Path) -> None:
     assert "written:" in done.stdout
     card = json.loads((tmp_path / "nano" / "card.json").read_text())
     assert card["recipe"]["seed"] == 9
-    assert (card["recipe"]["heads_steps"], card["recipe"]["answers_steps"]) == (6, 2)
+    short = Recipe().scaled(0.001)
+    assert card["recipe"]["heads_steps"] == short.heads_steps < 10
+    assert card["recipe"]["answers_steps"] == short.answers_steps < 10
     assert set(card["heads"]) == {"what", "colour", "texture", "facing", "place", "size"}
     assert card["weights_hash"] in (tmp_path / "nano" / "README.md").read_text()
     captioner = OspreyCaptioner.from_folder(tmp_path / "nano", device="cpu")

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 pytest.importorskip("model.sam.checkpoint")  # not without segment-anything
-from model.osprey.checkpoint import weights_hash
 from model.sam.checkpoint import load_nano
 from model.sam.nano import NanoConfig, build_nano
 from model.training import sam_nano
 from model.training.prompts import draw_picture, make_batch, regions_of
 from model.training.sam_nano import SamRecipe, Stage, batch_loss, train
 from model.training.steps import take_step
+from model.weights.files import file_hash, weight_files
 
 CONFIG = NanoConfig(
     side_px=128, stem_width=8, widths=(8, 16, 16, 16), blocks=(1, 1, 1, 1), embed_width=32,
@@ -78,7 +78,7 @@ def test_one_seed_gives_one_model_and_a_card(
     card = json.loads((tmp_path / "one" / "card.json").read_text())
     monkeypatch.setattr(sam_nano, "write_card", lambda *_: None)  # measuring takes the longest
     train(tmp_path / "two", recipe, lines.append, config=CONFIG)
-    assert card["weights_hash"] == weights_hash(tmp_path / "two")
+    assert card["weights_hash"] == file_hash(weight_files(tmp_path / "two"))
     assert card["recipe"]["seed"] == 4
     for figures in card["fresh_seeds"].values():
         assert figures["objects"]["count"] > 5

@@ -222,5 +222,5 @@ class Segmenter:
 
 # a small model is less sure of itself than vit_h, for which SAM's own limits were chosen
 NANO_EVERYTHING = Everything(
-    points_per_side=16, pred_iou_thresh=0.75, stability_score_thresh=0.85, min_mask_region_area=16
+    points_per_side=16, pred_iou_thresh=0.5, stability_score_thresh=0.85, min_mask_region_area=16
 )

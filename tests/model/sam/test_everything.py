@@ -51,12 +51,12 @@ def test_random_masks_are_the_generators(values: dict[str, Any], least: int) -> 
 
 def test_real_masks_are_the_generators() -> None:
     if "sam-nano" not in bundled_weights():
-        pytest.skip("no sam-nano comes along yet")
+        pytest.skip("no trained sam-nano in model/weights")
     sam = load_nano(weights_folder("sam-nano"))
     image = np.full((180, 320, 3), 90, np.uint8)
     for i, colour in enumerate(((220, 40, 40), (40, 200, 60), (60, 80, 230), (240, 240, 220))):
         cv2.circle(image, (45 + 75 * i, 60 + 20 * i), 16 + 6 * i, colour, -1)
-    values = {"points_per_side": 8, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.7}
+    values = {"points_per_side": 8, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.5}
     assert same(sam, image, values) >= 4
 
 

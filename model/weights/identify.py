@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -51,7 +52,8 @@ def identify(path: Path) -> Summary:
         ValueError: when there is nothing that could be read as weights.
     """
     if path.is_dir() and (path / "config.json").is_file():
-        return _osprey(path)
+        kind = _model_type(path / "config.json")
+        return _sam_nano(path) if kind == "sam-nano" else _osprey(path)
     file = path if path.is_file() else _only_file(path)
     headers = read_headers(file)
     architecture, sizes, problems = _of_tensors(headers)
@@ -93,6 +95,27 @@ def _osprey(folder: Path) -> Summary:
     )
     unused = sum(map(is_unused, headers))
     return _summary(folder, "Osprey", sizes, headers, files, problems, unused)
+
+
+def _model_type(path: Path) -> str:
+    """What a `config.json` says of itself; "" where it cannot be read, which is said later."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(data.get("model_type", "")) if isinstance(data, dict) else ""
+
+
+def _sam_nano(folder: Path) -> Summary:
+    from model.sam.checkpoint import load_nano
+
+    problems = []
+    try:
+        load_nano(folder)
+    except ValueError as error:
+        problems.append(f"it {error}")
+    headers = folder_headers(folder)
+    return _summary(folder, "sam-nano", "masks only", headers, weight_files(folder), problems)
 
 
 def _of_tensors(headers: Mapping[str, TensorInfo]) -> tuple[str, str, list[str]]:

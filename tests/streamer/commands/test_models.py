@@ -33,7 +33,11 @@ def test_list(tmp_path: Path, models_here: Path, capsys: pytest.CaptureFixture[s
     assert {"osprey-nano", "osprey-7b", "osprey-chat-7b", "osprey-7b-refcocog", "sam_vit_h"} <= set(
         rows
     )
-    assert [name for name, row in rows.items() if row["here"]] == ["osprey-nano", "sam_vit_b"]
+    assert [name for name, row in rows.items() if row["here"]] == [
+        "osprey-nano",
+        "sam-nano",
+        "sam_vit_b",
+    ]
     assert rows["sam_vit_l"]["folder"] == str(models_here / "sam_vit_l")
     assert "14.0 GB" in capsys.readouterr().out
 
@@ -160,3 +164,8 @@ def test_names_lead_to_folders(models_here: Path) -> None:
     assert weights_folder("osprey-7b") == models_here / "osprey-7b"
     with pytest.raises(ValueError, match=r"no model of that name \(bundled: osprey-nano"):
         weights_folder("osprey-8b")
+
+
+def test_verify_knows_the_masks_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify_model("sam-nano", None) == 0
+    assert "sam-nano" in capsys.readouterr().out

@@ -24,7 +24,9 @@ def train_nano(
 ) -> None:
     """Train osprey-nano on the synthetic world and write its folder with a card.
 
-    Takes about an hour on two CPU cores; the card says how long it took. Use it with `--set caption.weights=FOLDER`.
+    Takes about an hour on two CPU cores; the card says how long it took.
+
+    Use it with `--set caption.weights=FOLDER`.
     """
     from streamer.sinks.files import prepare
 
@@ -51,7 +53,9 @@ def train_sam_nano(
 ) -> None:
     """Train sam-nano on the synthetic world and write its folder with a card.
 
-    Takes about an hour on two CPU cores; the card says how long it took. Use it with `--set track.sam=FOLDER`.
+    Takes about an hour on two CPU cores; the card says how long it took.
+
+    Use it with `--set track.sam=FOLDER`.
     """
     from streamer.sinks.files import prepare
 

@@ -104,7 +104,7 @@ class OspreyCaptioner:
         return in_batches(self._encode, images, TOWER_BATCH, self.model.device)
 
     def _encode(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
-        pixels = preprocess_all(images, self.image_size_px)
+        pixels = preprocess_all(images, self.image_size_px, self.model.config.resize)
         levels = self.model.vision_tower(self._to_device(pixels).to(self.model.dtype))
         tokens = self.model.image_tokens(levels)
         return [

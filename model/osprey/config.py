@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 EXTENSION = "osprey_streamer"
+RESIZES = ("official", "direct")
 
 _LLAMA_FIELDS = (
     "vocab_size",
@@ -61,11 +62,14 @@ class OspreyConfig:
     `mm_hidden_size` is the width of the tower level that becomes image tokens (res4);
     `extractor_width` the width in which the four pooled levels are summed; `position_width` the
     hidden width of the position MLP over the `mask_grid` x `mask_grid` mask. `<mask>` and `<pos>`
-    have ids behind the vocabulary and no rows in the embedding table. `hedge` holds for captions,
-    not for training; the official model has none.
+    have ids behind the vocabulary and no rows in the embedding table. `resize` says how a picture
+    comes to the square of `image_size_px`: "official" in the two steps of the released code,
+    "direct" in one, which takes a tenth of the time. `hedge` holds for captions, not for training;
+    the official model has none.
     """
 
     image_size_px: int = 512
+    resize: str = "official"
     vision_depths: tuple[int, ...] = (3, 3, 27, 3)
     vision_widths: tuple[int, ...] = (192, 384, 768, 1536)
     extractor_width: int = 1024
@@ -118,6 +122,8 @@ class OspreyConfig:
         for name in ("vision_depths", "vision_widths"):
             if name in own:
                 own[name] = tuple(own[name])
+        if own.get("resize", "official") not in RESIZES:
+            raise ValueError(f"config.json: resize is {own['resize']!r}, not one of {RESIZES}")
         if own.get("hedge"):
             own["hedge"] = _hedge(own["hedge"])
         language = _vicuna_7b() | {k: data[k] for k in _LLAMA_FIELDS if data.get(k) is not None}
@@ -137,6 +143,7 @@ class OspreyConfig:
             "extractor_width": self.extractor_width,
             "position_width": self.position_width,
             "mask_grid": self.mask_grid,
+            **({} if self.resize == "official" else {"resize": self.resize}),
             **({"hedge": asdict(self.hedge)} if self.hedge else {}),
         }
         return {

@@ -75,7 +75,7 @@ class Conversation:
         hw = (image.shape[0], image.shape[1])
         masks = np.zeros((0, *hw), np.bool_) if masks is None else masks
         check_masks(masks, hw)
-        pixels = preprocess_all([image], model.config.image_size_px)
+        pixels = preprocess_all([image], model.config.image_size_px, model.config.resize)
         with torch.inference_mode():
             levels = model.vision_tower(pixels.to(model.device, model.dtype))
             self._image_ND = model.image_tokens(levels)[0]

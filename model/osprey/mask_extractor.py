@@ -25,10 +25,29 @@ def resize(masks_RHW: Tensor, size: tuple[int, int]) -> Tensor:
         _corners(there, here, masks_RHW.device)
         for there, here in zip(masks_RHW.shape[-2:], size, strict=True)
     )
-    rows = masks_RHW.index_select(1, torch.cat([top, bottom]))
-    above, below = rows.index_select(2, torch.cat([left, right])).float().chunk(2, dim=1)
+    rows = _take(masks_RHW, 1, torch.cat([top, bottom]))
+    above, below = _take(rows, 2, torch.cat([left, right])).float().chunk(2, dim=1)
     one, other = torch.lerp(above, below, down[:, None]).chunk(2, dim=2)
     return torch.lerp(one, other, across)
+
+
+def touched(masks_RHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """`resize(masks_RHW, size) > 0` without any arithmetic: whether one of the source pixels that
+    have a weight lies inside. Masks are boolean, or numbers from 0 on."""
+    inside = masks_RHW if masks_RHW.dtype == torch.bool else masks_RHW > 0
+    if masks_RHW.shape[-2:] == size:
+        return inside
+    for dim in (1, 2):
+        low, high, weight = _corners(inside.shape[dim], size[dim - 1], inside.device)
+        inside = _take(inside, dim, low) | _take(inside, dim, torch.where(weight > 0, high, low))
+    return inside
+
+
+def _take(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """`index_select`; on a CPU by NumPy, which gathers bytes ten times as fast."""
+    if x.device.type != "cpu":
+        return x.index_select(dim, index)
+    return torch.from_numpy(x.numpy().take(index.numpy(), axis=dim))
 
 
 def _corners(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,7 +69,7 @@ def cells(
     Args:
         keep_small: regions without a cell on any of the grids get those that their pixels lie in.
     """
-    inside = [resize(masks_RHW, size) > 0 for size in sizes]
+    inside = [touched(masks_RHW, size) for size in sizes]
     if keep_small:
         kept = torch.stack([grid.flatten(1).any(dim=1) for grid in inside]).any(dim=0)
         if not bool(kept.all()):

@@ -1,4 +1,4 @@
-"""Pictures as the tower was trained on: two resizes, stretched to a square, CLIP statistics."""
+"""Pictures as a tower was trained on: resized, stretched to a square, CLIP statistics."""
 
 from __future__ import annotations
 
@@ -18,40 +18,60 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def preprocess(image: NDArray[np.uint8], side_px: int) -> Tensor:
+def preprocess(image: NDArray[np.uint8], side_px: int, resize: str = "official") -> Tensor:
     """Bring a picture to 3 x side_px x side_px, float32, normalised.
-
-    First the shortest edge goes to `side_px` by Pillow's bicubic on uint8, the aspect ratio kept;
-    then a bilinear resize without antialiasing stretches the normalised picture to the square.
-    One direct resize is not equivalent (up to 0.79 off on a 720p frame).
 
     Args:
         image: HxWx3 uint8 RGB.
+        resize: "official" is the released code's way: first the shortest edge goes to `side_px` by
+            Pillow's bicubic on uint8, the aspect ratio kept; then a bilinear resize without
+            antialiasing stretches the normalised picture to the square. One resize is not
+            equivalent (up to 0.79 off on a 720p frame). "direct" is that one: bilinear,
+            antialiased, on uint8.
 
     Raises:
         ValueError: for any other shape or type.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"a picture is HxWx3 uint8 RGB, not {image.shape} {image.dtype}")
-    height, width = image.shape[:2]
-    short, long = min(height, width), max(height, width)
-    resized_long = int(side_px * long / short)
-    size = (side_px, resized_long) if width <= height else (resized_long, side_px)
-    if size != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    if resize == "official":
+        image = _shortest_edge_to(image, side_px)
+    # copied: a picture may be read-only, which torch warns about
     pixels = torch.tensor(image).permute(2, 0, 1)[None]
-    pixels = pixels.to(torch.float32, memory_format=torch.channels_last)
     if pixels.shape[2:] != (side_px, side_px):
+        official = resize == "official"
+        if official:
+            pixels = pixels.to(torch.float32, memory_format=torch.channels_last)
         # before normalising, not after: that is the same, and there are fewer pixels to normalise
         pixels = F.interpolate(
-            pixels, size=(side_px, side_px), mode="bilinear", align_corners=False
+            pixels,
+            size=(side_px, side_px),
+            mode="bilinear",
+            align_corners=False,
+            antialias=not official,
         )
+    pixels = pixels.to(torch.float32, memory_format=torch.channels_last)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (pixels[0] * (1 / 255) - mean) / std
 
 
-def preprocess_all(images: Sequence[NDArray[np.uint8]], side_px: int) -> Tensor:
-    """`preprocess` for a batch: B x 3 x side_px x side_px. Pillow uses one core an image, so the
+def _shortest_edge_to(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    resized_long = int(side_px * max(height, width) / min(height, width))
+    size = (side_px, resized_long) if width <= height else (resized_long, side_px)
+    if size == (width, height):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def preprocess_all(
+    images: Sequence[NDArray[np.uint8]], side_px: int, resize: str = "official"
+) -> Tensor:
+    """`preprocess` for a batch: B x 3 x side_px x side_px. A resize uses one core an image, so the
     images share the cores."""
+
+    def one(image: NDArray[np.uint8]) -> Tensor:
+        return preprocess(image, side_px, resize)
+
     with ThreadPoolExecutor(max_workers=min(len(images), torch.get_num_threads())) as pool:
-        return stack_pixels(list(pool.map(lambda image: preprocess(image, side_px), images)))
+        return stack_pixels(list(pool.map(one, images)))

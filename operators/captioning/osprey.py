@@ -12,7 +12,7 @@ from operators.captioning.base import Captioner, Refusal, Words
 from streamer.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from model.osprey.asks import ImageFeatures, RegionError, RegionText
+    from model.osprey.asks import Ask, RegionError, RegionText
     from model.osprey.captioner import OspreyCaptioner
 
 
@@ -97,46 +97,28 @@ class OspreyCaptions(Captioner):
     def words(
         self, pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
     ) -> list[list[Words | Refusal]]:
+        from model.osprey.asks import Ask
+
         captioner = self._captioner
         if captioner is None:
             raise RuntimeError("setup() has to run before words()")
         features = captioner.encode([image for image, _ in pictures])
-        shorts = self._ask(captioner, features, pictures, self.prompt)
-        details: list[list[Words | Refusal]] = [[Words(text="")] * len(m) for _, m in pictures]
-        if self.detail_prompt:
-            details = self._ask(captioner, features, pictures, self.detail_prompt)
-        return [
-            [
-                short if isinstance(short, Refusal)
-                else long if isinstance(long, Refusal)
-                else Words(text=short.text, detail=long.text, mean_logprob=short.mean_logprob)
-                for short, long in zip(*rows, strict=True)
-            ]
-            for rows in zip(shorts, details, strict=True)
-        ]  # fmt: skip
-
-    def _ask(
-        self,
-        captioner: OspreyCaptioner,
-        features: Sequence[ImageFeatures],
-        pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]],
-        prompt: str,
-    ) -> list[list[Words | Refusal]]:
-        """One question about all regions of all pictures, in one decoding batch."""
-        from model.osprey.asks import Ask
-
-        answers: list[list[Words | Refusal]] = []
-        asks = []
-        for of_image, (_, masks) in zip(features, pictures, strict=True):
-            answers.append([])
+        prompts = [self.prompt, *([self.detail_prompt] if self.detail_prompt else [])]
+        answers: list[list[list[Words | Refusal]]] = [[] for _ in pictures]
+        asks: list[tuple[int, Ask]] = []
+        for at, (of_image, (_, masks)) in enumerate(zip(features, pictures, strict=True)):
             try:
-                prefix = captioner.prefill(of_image, prompt)
+                asks += [
+                    (at, Ask(captioner.prefill(of_image, prompt), masks, self.max_new_tokens))
+                    for prompt in prompts
+                ]
             except ValueError as error:  # features that are no numbers: this picture only
-                answers[-1] = [Refusal(str(error))] * len(masks)
-                continue
-            asks.append(Ask(prefix, masks, self.max_new_tokens))
-        outcomes = iter(captioner.describe_all(asks))
-        return [row or [self._words(outcome) for outcome in next(outcomes)] for row in answers]
+                answers[at] = [[Refusal(str(error))] * len(masks)] * len(prompts)
+        # all prompts of all pictures share a decoding batch
+        outcomes = captioner.describe_all([ask for _, ask in asks])
+        for (at, _), of_ask in zip(asks, outcomes, strict=True):
+            answers[at].append([self._words(outcome) for outcome in of_ask])
+        return [[_joined(forms) for forms in zip(*rows, strict=True)] for rows in answers]
 
     def _words(self, outcome: RegionText | RegionError) -> Words | Refusal:
         from model.osprey.asks import RegionError
@@ -149,3 +131,16 @@ class OspreyCaptions(Captioner):
 
     def close(self) -> None:
         self._captioner = None
+
+
+def _joined(forms: tuple[Words | Refusal, ...]) -> Words | Refusal:
+    """The short form with the text of the long one, if that was asked for."""
+    for form in forms:
+        if isinstance(form, Refusal):
+            return form
+    short, *details = (form for form in forms if isinstance(form, Words))
+    return Words(
+        text=short.text,
+        detail=details[0].text if details else "",
+        mean_logprob=short.mean_logprob,
+    )

@@ -56,7 +56,7 @@ def bench_captioner(
         out.print(note)
     data = {"what": "captioner", "model": of.name, **to_json(ceilings, figures)}
     if of.captioner.tokenizer is not None:
-        data["frames_a_second"] = fps = frames_a_second(of, frames=24, regions=16, batch=4)
+        data["frames_a_second"] = fps = frames_a_second(of, frames=72, regions=16, batch=8)
         out.print(f"{of.name}: {fps:.1f} frames/s of 720 x 1280 with 16 regions, short captions")
     machine = hardware()
     out.print(f"on {machine['cpu']}, {machine['cores']} cores, gpu: {machine['gpu'] or 'none'}")

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from model.osprey.attention import Block, PrefixKV, Shared, attend, attend_plainly, join
 from model.osprey.language import LanguageRunner
-from model.osprey.mask_extractor import resize
+from model.osprey.mask_extractor import resize, touched
 from model.osprey.model import Osprey
 
 
@@ -67,6 +67,8 @@ def test_masks_are_resized_as_interpolate_does(hw: tuple[int, int]) -> None:
         found = resize(masks, (side, side))
         torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)
         assert torch.equal(found > 0, wanted > 0)
+        for given in (masks, masks.half() * 0.3):
+            assert torch.equal(touched(given, (side, side)), wanted > 0)
 
 
 def test_positions_stay_exact_in_bf16(tiny: Osprey) -> None:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow-test gpu-check wheel-check clean
+.PHONY: help setup demo test check slow-test live-check gpu-check wheel-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ #/' | column -t -s '#'
@@ -31,6 +31,15 @@ test: check  ## all checks and the test suite
 
 slow-test: setup  ## what takes too long for `make test`
 	$(BIN)/python -m pytest -m slow
+
+# an RTSP server from the distribution's packages; it listens on loopback only
+RTSP_SERVER := python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
+	gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+live-check: setup  ## cameras over RTSP: a real server, killed, hanging, refusing (Debian, root)
+	/usr/bin/python3 -c "import gi; gi.require_version('GstRtspServer', '1.0')" 2>/dev/null \
+		|| apt-get install -y --no-install-recommends $(RTSP_SERVER) \
+		|| sudo apt-get install -y --no-install-recommends $(RTSP_SERVER)
+	$(BIN)/python -m pytest -m live -rP tests/live
 
 gpu-check:  ## every CUDA test and the benchmark; needs no .venv, only torch and a few others
 	PYTHONPATH=$(CURDIR) $(PYTHON) -m model.evaluation.gpu_check

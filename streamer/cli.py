@@ -101,6 +101,48 @@ def caption(
 
 
 @app.command()
+def watch(
+    streams: Annotated[
+        list[str],
+        typer.Argument(metavar="[NAME=]ADDRESS...", help="Cameras.", show_default=False),
+    ],
+    out_dir: OutDir = Path("out"),
+    config: Config = "live",
+    overrides: Set = None,
+    for_s: Annotated[
+        float | None,
+        typer.Option("--for", metavar="SECONDS", min=0.1, help="End by itself; else Ctrl-C."),
+    ] = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+    ray: Ray = None,
+) -> None:
+    """Watch cameras: words and events as they come, with Unix time, until Ctrl-C.
+
+    Examples: `streamer watch rtsp://10.0.0.7/stream1`,
+    `streamer watch 'gate=rtsp://me:$PASSWORD@10.0.0.7/1' yard=/dev/video0 -o out` ($PASSWORD is
+    taken from the environment, and never shown).
+
+    RTSP, HTTP, HLS, RTMP, SRT, capture devices, named pipes. A camera that breaks off is connected
+    to again, for ever; the others go on.
+    """
+    from streamer.commands.watch import watch_streams
+
+    raise typer.Exit(
+        watch_streams(
+            streams,
+            out_dir,
+            config=config,
+            overrides=overrides or [],
+            for_s=for_s,
+            json_path=json_path,
+            quiet=quiet,
+            ray=ray,
+        )
+    )
+
+
+@app.command()
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or quickstart, documentary, ...")],
     overrides: Set = None,

@@ -62,6 +62,10 @@ class Source(ABC):
         then an Event of kind `input_error` with `data={"reason": ...}` says where and why.
         """
 
+    def interrupt(self) -> None:  # noqa: B027 - most sources never wait for long
+        """Make `read` end soon, although nothing comes; called from another thread, any number of
+        times."""
+
     def close(self) -> None:  # noqa: B027 - nothing to release is the common case
         """Release files and handles; called once, also after an error in `open`."""
 

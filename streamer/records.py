@@ -1,9 +1,10 @@
 """What flows through a pipeline: frozen records that validate when they are made.
 
-Times are integer nanoseconds of media time. Every record that leaves the pipeline has an `id`
-that depends on nothing but its content's identity, so that a sink may write it twice and keep it
-once; and an `order_ns`, the media time of the frame that caused it, by which executors order
-what several steps send to one sink.
+Times are integer nanoseconds of media time; of live streams, Unix time, and `uncertainty_ns` says
+by how much that may be off (0 for media time, which is exact). Every record that leaves the
+pipeline has an `id` that depends on nothing but its content's identity, so that a sink may write
+it twice and keep it once; and an `order_ns`, the time of the frame that caused it, by which
+executors order what several steps send to one sink.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ def record_id(*parts: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamInfo:
-    """What a source knows of a stream before its first frame; None where it does not."""
+    """What a source knows of a stream before its first frame; None where it does not, and a
+    size of 0.
+
+    `begin_ns` is what those subtract who count from the beginning: 0 for files, whose times are
+    those of the file, the Unix time of the connection for live streams.
+    """
 
     stream_id: str
     uri: str
@@ -38,6 +44,7 @@ class StreamInfo:
     fps: float | None = None
     duration_ns: int | None = None
     frames: int | None = None
+    begin_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +59,7 @@ class Frame:
     time_ns: int
     image: NDArray[np.uint8]
     viewport: Viewport
+    uncertainty_ns: int = 0
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -105,6 +113,10 @@ class TrackedFrame:
         return self.frame.stream_id
 
     @property
+    def uncertainty_ns(self) -> int:
+        return self.frame.uncertainty_ns
+
+    @property
     def order_ns(self) -> int:
         return self.frame.time_ns
 
@@ -119,6 +131,7 @@ def tracked_frame_json(tracked: TrackedFrame) -> dict[str, Any]:
         "stream_id": frame.stream_id,
         "frame_index": frame.index,
         "time_ns": frame.time_ns,
+        "uncertainty_ns": frame.uncertainty_ns,
         "regions": [
             {
                 "track_id": region.track_id,
@@ -158,6 +171,10 @@ class CaptionRequest:
         return self.frame.stream_id
 
     @property
+    def uncertainty_ns(self) -> int:
+        return self.frame.uncertainty_ns
+
+    @property
     def order_ns(self) -> int:
         return self.asked_ns
 
@@ -187,6 +204,7 @@ class Caption:
     mean_logprob: float | None
     model: str
     weights_hash: str
+    uncertainty_ns: int = 0
 
     def __post_init__(self) -> None:
         if self.end_ns is not None and self.end_ns < self.start_ns:
@@ -221,6 +239,7 @@ class Caption:
             "mean_logprob": None if self.mean_logprob is None else round(self.mean_logprob, 4),
             "model": self.model,
             "weights_hash": self.weights_hash,
+            "uncertainty_ns": self.uncertainty_ns,
         }
 
 
@@ -229,9 +248,10 @@ class Event:
     """Something that happened at a time: a cut, a track's start or end, a broken input.
 
     Kinds emitted by the product itself: `cut`, `track_start`, `track_end` (data: start_ns,
-    end_ns, frames), `stream_end` (data: frames), `input_error` and `caption_error` (data: reason),
-    and those of `operators.rules` (data: rule; other_track_id for two tracks). What became known
-    later than it happened says when in data as `known_ns`, and is ordered by that.
+    end_ns, frames), `stream_end` (data: frames), `gap` (data: reason, frames, until_ns),
+    `input_error` and `caption_error` (data: reason), and those of `operators.rules` (data: rule;
+    other_track_id for two tracks). What became known later than it happened says when in data as
+    `known_ns`, and is ordered by that.
     """
 
     stream_id: str
@@ -239,6 +259,7 @@ class Event:
     kind: str
     track_id: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    uncertainty_ns: int = 0
 
     def __post_init__(self) -> None:
         if not self.kind:
@@ -266,7 +287,20 @@ class Event:
             "kind": self.kind,
             "track_id": self.track_id,
             "data": self.data,
+            "uncertainty_ns": self.uncertainty_ns,
         }
+
+
+def gap_event(
+    stream_id: str, from_ns: int, until_ns: int, reason: str, *, frames: int | None
+) -> Event:
+    """Nothing was seen of a live stream from `from_ns` to `until_ns`; known at its end.
+
+    Args:
+        frames: how many were dropped; None where nobody can tell.
+    """
+    data = {"reason": reason, "frames": frames, "until_ns": until_ns, "known_ns": until_ns}
+    return Event(stream_id=stream_id, time_ns=from_ns, kind="gap", data=data)
 
 
 def caption_of_json(data: dict[str, Any]) -> Caption:
@@ -275,13 +309,19 @@ def caption_of_json(data: dict[str, Any]) -> Caption:
         "stream_id", "track_id", "start_ns", "end_ns", "text", "detail", "why", "asked_ns",
         "frame_index", "frame_time_ns", "mean_logprob", "model", "weights_hash",
     )  # fmt: skip
-    return Caption(**{name: data[name] for name in names}, mask=Mask.from_json(data["mask"]))
+    return Caption(
+        **{name: data[name] for name in names},
+        mask=Mask.from_json(data["mask"]),
+        uncertainty_ns=data.get("uncertainty_ns", 0),
+    )
 
 
 def event_of_json(data: dict[str, Any]) -> Event:
     """The inverse of `Event.to_json`."""
     names = ("stream_id", "time_ns", "kind", "track_id", "data")
-    return Event(**{name: data[name] for name in names})
+    return Event(
+        **{name: data[name] for name in names}, uncertainty_ns=data.get("uncertainty_ns", 0)
+    )
 
 
 Record = Frame | TrackedFrame | CaptionRequest | Caption | Event

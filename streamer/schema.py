@@ -25,6 +25,11 @@ _MASK = {
     "required": ["size", "counts"],
     "additionalProperties": False,
 }
+_UNCERTAINTY = {
+    "type": "integer",
+    "minimum": 0,
+    "description": "by how much its times may be off, in nanoseconds; 0 for media time",
+}
 _BOX = {
     "type": "array",
     "items": {"type": "integer"},
@@ -86,6 +91,7 @@ def _caption() -> dict[str, Any]:
             },
             "model": {"type": "string"},
             "weights_hash": {"type": "string"},
+            "uncertainty_ns": _UNCERTAINTY,
         },
     )
 
@@ -99,6 +105,7 @@ def _event() -> dict[str, Any]:
             "kind": {"type": "string", "minLength": 1},
             "track_id": {"anyOf": [_TRACK, {"type": "null"}]},
             "data": {"type": "object"},
+            "uncertainty_ns": _UNCERTAINTY,
         },
     )
 
@@ -121,6 +128,7 @@ def _regions() -> dict[str, Any]:
         {
             "frame_index": {"type": "integer", "minimum": 0},
             "time_ns": _TIME,
+            "uncertainty_ns": _UNCERTAINTY,
             "regions": {"type": "array", "items": region},
         },
     )

@@ -12,7 +12,16 @@ import numpy as np
 from streamer.errors import InputError
 from streamer.geometry import Viewport
 from streamer.mask import Mask
-from streamer.records import SCHEMA_VERSION, Caption, Event, Frame, Region, TrackedFrame
+from streamer.records import (
+    SCHEMA_VERSION,
+    Caption,
+    Event,
+    Frame,
+    Region,
+    TrackedFrame,
+    caption_of_json,
+    event_of_json,
+)
 
 T = TypeVar("T")
 
@@ -89,16 +98,13 @@ class _Size:
             time_ns=data["time_ns"],
             image=np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (*self._hw, 3)),
             viewport=Viewport.whole(*self._hw),
+            uncertainty_ns=data.get("uncertainty_ns", 0),
         )
         return TrackedFrame(frame=frame, regions=regions)
 
 
 def _caption_or_event(data: dict[str, Any]) -> Caption | Event:
-    if data["record"] == "event":
-        names = {"stream_id", "time_ns", "kind", "track_id", "data"}
-        return Event(**{name: data[name] for name in names})
-    names = set(data) - {"record", "schema", "id", "box_xyxy", "mask"}
-    return Caption(mask=Mask.from_json(data["mask"]), **{name: data[name] for name in names})
+    return event_of_json(data) if data["record"] == "event" else caption_of_json(data)
 
 
 def _records(

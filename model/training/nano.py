@@ -51,11 +51,11 @@ class Recipe:
     """
 
     seed: int = 0
-    heads_steps: int = 5000
+    heads_steps: int = 7500
     heads_batch: int = 8
     heads_side_px: int = 256
     heads_lr: float = 2e-3
-    ramp_scenes: int = 8000
+    ramp_scenes: int = 11000
     scene_shows: int = 3
     layer_scale: float = 1.0
     answers_steps: int = 1200
@@ -80,10 +80,13 @@ class Recipe:
 
 
 def nano_config(vocab_size: int, hedge: Hedge | None = None) -> OspreyConfig:
-    """The sizes of osprey-nano, about 4 million parameters."""
+    """The sizes of osprey-nano, about 4 million parameters: what two CPU cores can do 25 times a
+    second."""
     return OspreyConfig(
         hedge=hedge,
-        vision_depths=(2, 2, 4, 2),
+        image_size_px=448,
+        resize="direct",
+        vision_depths=(1, 1, 4, 2),
         vision_widths=(32, 64, 128, 256),
         extractor_width=128,
         position_width=128,
@@ -92,7 +95,7 @@ def nano_config(vocab_size: int, hedge: Hedge | None = None) -> OspreyConfig:
             "vocab_size": vocab_size,
             "hidden_size": 128,
             "intermediate_size": 384,
-            "num_hidden_layers": 3,
+            "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "max_position_embeddings": 2048,

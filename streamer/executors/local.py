@@ -97,6 +97,8 @@ class _Run:
         for thread in (reader, *threads):
             while thread.is_alive():  # a plain join() would keep Ctrl-C waiting
                 thread.join(0.2)
+                if self.stop.is_set() or self.failure is not None:
+                    self.source.interrupt()
         return ready_s, time.perf_counter()
 
     def thread(self, name: str, work: Callable[..., None], *args: object) -> threading.Thread:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from streamer.errors import ContractError, StreamerError
 from streamer.executors.parcel import Ordered, Parcel
 from streamer.interfaces import Operator
 from streamer.pipeline import Step
-from streamer.records import Record
+from streamer.records import Caption, Event, Record
 
 
 class Stage:
@@ -24,6 +25,7 @@ class Stage:
         self.items_out = 0
         self.busy_s = 0.0
         self._floor_ns: dict[str, int] = {}
+        self._uncertainty_ns: dict[str, int] = {}
 
     def setup(self) -> None:
         """Load what the operator needs.
@@ -50,7 +52,7 @@ class Stage:
             last = parcels[-1]
             if last.end:
                 flushed = self.operator.flush(last.stream_id)
-                outputs += self._ordered(flushed, last.watermark_ns)
+                outputs += self._ordered(self._stamped(flushed), last.watermark_ns)
         except StreamerError:
             raise
         except Exception as error:
@@ -98,9 +100,23 @@ class Stage:
         outputs: list[Ordered] = []
         for batch in self._batches(items):
             self.items_in += len(batch)
+            for _, record in batch:
+                self._uncertainty_ns[record.stream_id] = record.uncertainty_ns
             made = self.operator.process([record for _, record in batch])
-            outputs += self._ordered(made, batch[0][0])
+            outputs += self._ordered(self._stamped(made), batch[0][0])
         return outputs
+
+    def _stamped(self, records: Sequence[Record]) -> list[Record]:
+        """What an operator makes is as uncertain in time as what it is made of; operators need not
+        care."""
+        return [
+            replace(record, uncertainty_ns=uncertainty_ns)
+            if isinstance(record, Event | Caption)
+            and not record.uncertainty_ns
+            and (uncertainty_ns := self._uncertainty_ns.get(record.stream_id, 0))
+            else record
+            for record in records
+        ]
 
     def _batches(self, items: list[Ordered]) -> Iterator[list[Ordered]]:
         """Up to `batch_size` items at once. One that was held back on its way goes alone: what is

@@ -7,6 +7,7 @@ import itertools
 from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pysubs2
@@ -25,7 +26,7 @@ class Subtitles(Sink[Caption]):
 
     Players show overlapping cues in ways of their own, so cues never overlap: a cue has a line
     for each caption, the newest tracks when there are more than fit. Times are those of the media
-    file; captions that are still open are not shown.
+    file, or count from the beginning of a live stream; captions that are still open are not shown.
 
     Args:
         path: ends in .vtt or .srt.
@@ -41,17 +42,20 @@ class Subtitles(Sink[Caption]):
         if max_lines < 1:
             raise ValueError(f"max_lines is {max_lines}; at least 1")
         self.max_lines = max_lines
+        self._begin_ns = 0
         self._captions: dict[str, Caption] = {}
         self._unsaved = True
 
     def open(self, streams: Sequence[StreamInfo]) -> None:
         if len(streams) != 1:
             raise OutputError(f"{self.path}: subtitles are for one stream, not {len(streams)}")
+        self._begin_ns = streams[0].begin_ns
         prepare(self.path)
 
     def write(self, record: Caption) -> None:
         if record.end_ns is not None:
-            self._captions[record.id] = record
+            since_ns, until_ns = record.start_ns - self._begin_ns, record.end_ns - self._begin_ns
+            self._captions[record.id] = replace(record, start_ns=since_ns, end_ns=until_ns)
             self._unsaved = True
 
     def flush(self) -> None:

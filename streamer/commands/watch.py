@@ -1,0 +1,63 @@
+"""`streamer watch`: cameras in, words and events out, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamer.commands.caption import find_config
+from streamer.commands.running import check_json, execute, exit_code, show, write_json
+from streamer.config import load_pipeline
+from streamer.errors import ConfigError
+
+_NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
+
+
+def watch_streams(
+    addresses: Sequence[str],
+    out_dir: Path,
+    *,
+    config: str,
+    overrides: list[str],
+    for_s: float | None,
+    json_path: Path | None,
+    quiet: bool,
+    ray: str | None,
+) -> int:
+    """Run a live configuration on streams.
+
+    Raises:
+        StreamerError: when none of them can be opened, or a setting is wrong.
+    """
+    check_json(json_path)
+    settings = [f"source.urls={json.dumps(named(addresses))}"]
+    if for_s is not None:
+        settings.append(f"source.for_s={for_s}")
+    pipeline = load_pipeline(
+        find_config(config),
+        variables={"out": str(out_dir), "input": addresses[0], "stem": "live"},
+        overrides=[*settings, *overrides],
+    )
+    report = execute(pipeline, quiet=quiet, ray=ray)
+    show(report)
+    write_json(json_path, report.to_json())
+    # a camera that was away for a while is what is expected of cameras
+    return 0 if for_s is not None and not report.stopped else exit_code(report)
+
+
+def named(addresses: Sequence[str]) -> dict[str, str]:
+    """`NAME=ADDRESS` by name; those without a name are cam1, cam2, ...
+
+    Raises:
+        ConfigError: when two have the same name.
+    """
+    streams: dict[str, str] = {}
+    for number, given in enumerate(addresses, 1):
+        match = _NAMED.fullmatch(given)
+        name, address = match.groups() if match else (f"cam{number}", given)
+        if name in streams:
+            raise ConfigError(f"two streams are called {name!r}; write NAME=ADDRESS for each")
+        streams[name] = address
+    return streams

@@ -17,6 +17,7 @@ from streamer.commands.models_app import models_app
 from streamer.commands.options import (
     Config,
     JsonFile,
+    MetricsAt,
     OutDir,
     Quiet,
     Ray,
@@ -116,6 +117,7 @@ def watch(
     json_path: JsonFile = None,
     quiet: Quiet = False,
     ray: Ray = None,
+    metrics: MetricsAt = None,
 ) -> None:
     """Watch cameras: words and events as they come, with Unix time, until Ctrl-C.
 
@@ -138,6 +140,7 @@ def watch(
             json_path=json_path,
             quiet=quiet,
             ray=ray,
+            metrics=metrics,
         )
     )
 
@@ -160,6 +163,7 @@ def run(
     json_path: JsonFile = None,
     quiet: Quiet = False,
     ray: Ray = None,
+    metrics: MetricsAt = None,
 ) -> None:
     """Run a pipeline described in YAML, once or for many inputs.
 
@@ -188,7 +192,7 @@ def run(
     pipeline = load_pipeline(
         find_config(config), variables=_pairs(variables or []), overrides=overrides or []
     )
-    report = execute(pipeline, quiet=quiet, ray=ray)
+    report = execute(pipeline, quiet=quiet, ray=ray, metrics=metrics)
     show(report)
     write_json(json_path, report.to_json())
     raise typer.Exit(exit_code(report))

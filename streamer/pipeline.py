@@ -125,6 +125,11 @@ def accepted(node: Step | Output) -> tuple[type, ...]:
     return record_types(node.operator if isinstance(node, Step) else node.sink)[0]
 
 
+def takes_events(node: Step | Output) -> bool:
+    """Whether a step or sink is told of events."""
+    return any(issubclass(Event, kind) for kind in accepted(node))
+
+
 @functools.cache
 def record_types(kind: type) -> tuple[tuple[type, ...], ...]:
     """The types in the brackets of `Operator[In, Out]` or `Sink[In]`, unions as tuples.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from threading import Lock
 from typing import Any
 
 from streamer.records import Caption, Event, Record, StreamInfo
+
+_READS_KEPT = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,30 +66,56 @@ class Tally:
     """Counts while a run is going on; safe to read from any thread.
 
     `processes` are the process ids that each part has had, the present one last; `restarts` says
-    which of them died, and of what.
+    which of them died, and of what; `dropped` how many frames were dropped before each part.
+    `on_time` is told how long things took: ("step", its name, seconds of a batch), ("sink", its
+    name, seconds from the reading of a frame to the writing of what it gave rise to).
     """
 
     def __init__(self, steps: Sequence[str] = ()) -> None:
         self.frames = 0
+        self.on_time: Callable[[str, str, float], None] | None = None
         self.started_s: float | None = None
         self.first_ns: dict[str, int] = {}
         self.last_ns: dict[str, int] = {}
         self.queued: dict[str, int] = dict.fromkeys(steps, 0)
-        self.dropped_frames = 0
+        self.stream_frames: dict[str, int] = {}
+        self.seen_s: dict[str, float] = {}  # on the monotonic clock, each stream's last frame
+        self.dropped: dict[str, int] = {}
         self.processes: dict[str, list[int]] = {}
         self.restarts: list[str] = []
         self.input_errors: list[str] = []
         self.streams: tuple[StreamInfo, ...] = ()
         self._events: dict[str, str] = {}
         self._captions: set[str] = set()
+        self._reads: dict[str, deque[tuple[int, float]]] = {}
         self._lock = Lock()
 
     def frame(self, stream_id: str, time_ns: int) -> None:
         """A frame was read."""
         self.started_s = self.started_s or time.perf_counter()
         self.frames += 1
+        self.stream_frames[stream_id] = self.stream_frames.get(stream_id, 0) + 1
         self.first_ns.setdefault(stream_id, time_ns)
         self.last_ns[stream_id] = time_ns
+        self.seen_s[stream_id] = now_s = time.monotonic()
+        if self.on_time is not None:
+            reads = self._reads.setdefault(stream_id, deque(maxlen=_READS_KEPT))
+            reads.append((time_ns, now_s))
+
+    def took(self, kind: str, name: str, seconds: float) -> None:
+        """Something took so long; see `on_time`."""
+        if self.on_time is not None:
+            self.on_time(kind, name, seconds)
+
+    def written(self, sink: str, record: Record) -> None:
+        """A sink has written a record."""
+        if self.on_time is None or not (reads := self._reads.get(record.stream_id)):
+            return
+        # the latest frames are at the end, and what is written is young
+        for time_ns, read_s in reversed(reads.copy()):
+            if time_ns <= record.order_ns:
+                self.on_time("sink", sink, time.monotonic() - read_s)
+                return
 
     def made(self, records: Sequence[Record]) -> None:
         """Records left a step; each is counted once, however many steps it passes."""
@@ -136,7 +164,7 @@ class Tally:
             tracks=events.get("track_start", 0),
             captions=self.captions,
             events=events,
-            dropped_frames=self.dropped_frames,
+            dropped_frames=sum(self.dropped.values()),
             input_errors=tuple(self.input_errors),
             stopped=stopped,
             steps=steps,

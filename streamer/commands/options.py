@@ -28,6 +28,16 @@ Ray = Annotated[
     ),
 ]
 
+MetricsAt = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="Serve /metrics (Prometheus), /health and /ready meanwhile; on this machine only "
+        "unless HOST is given.",
+    ),
+]
+
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),

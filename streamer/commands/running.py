@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -36,10 +36,17 @@ def notice(label: str, style: str, text: object) -> None:
     err.print(Text.assemble((f"{label}:", style), f" {text}"), soft_wrap=True)
 
 
-def execute(pipeline: Pipeline, *, quiet: bool = False, ray: str | None = None) -> RunReport:
+def execute(
+    pipeline: Pipeline,
+    *,
+    quiet: bool = False,
+    ray: str | None = None,
+    metrics: str | None = None,
+) -> RunReport:
     """Run a pipeline with progress; Ctrl-C ends it early with everything finished written.
 
     Args:
+        metrics: PORT or HOST:PORT at which to serve figures meanwhile; None: nowhere.
         ray: run it on Ray: "local", "auto" or the address of a cluster; None: in this process.
 
     Raises:
@@ -47,8 +54,29 @@ def execute(pipeline: Pipeline, *, quiet: bool = False, ray: str | None = None) 
     """
     tally = Tally()
     run = runner(ray)
-    with interruptible() as stop, Progress(tally, err, quiet=quiet):
+    with (
+        served(tally, metrics),
+        interruptible() as stop,
+        Progress(tally, err, quiet=quiet),
+    ):
         return run(pipeline, tally=tally, stop=stop)
+
+
+def served(tally: Tally, address: str | None) -> AbstractContextManager[object]:
+    """The figures of a run at an address, as long as it lasts.
+
+    Raises:
+        ConfigError: when the address cannot be served, or `prometheus_client` is not installed.
+    """
+    if address is None:
+        return nullcontext()
+    try:
+        from streamer.metrics import Metrics
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "--metrics needs prometheus_client; pip install 'osprey-streamer[metrics]'"
+        ) from None
+    return Metrics(tally, address)
 
 
 def runner(ray: str | None) -> Callable[..., RunReport]:

@@ -25,6 +25,7 @@ def watch_streams(
     json_path: Path | None,
     quiet: bool,
     ray: str | None,
+    metrics: str | None,
 ) -> int:
     """Run a live configuration on streams.
 
@@ -40,7 +41,7 @@ def watch_streams(
         variables={"out": str(out_dir), "input": addresses[0], "stem": "live"},
         overrides=[*settings, *overrides],
     )
-    report = execute(pipeline, quiet=quiet, ray=ray)
+    report = execute(pipeline, quiet=quiet, ray=ray, metrics=metrics)
     show(report)
     write_json(json_path, report.to_json())
     # a camera that was away for a while is what is expected of cameras

@@ -117,7 +117,9 @@ class Hub:
                 failure = failure or error
         if failure is not None:
             raise failure
-        self.tally.dropped_frames = sum(lane.inbox.dropped for lane in self._lanes)
+        for lane in self._lanes:
+            name = lane.group.first.name
+            self.tally.dropped[name] = self.tally.dropped.get(name, 0) + lane.inbox.gaps.dropped
         return self.tally.report(
             wall_s=ended_s - ready_s,
             setup_s=ready_s - started_s,
@@ -129,7 +131,7 @@ class Hub:
         """Have something done on the hub's thread; for any thread."""
         self._mail.put(work)
 
-    def emit(self, parcel: Parcel, *, live: bool = False) -> bool:
+    def emit(self, parcel: Parcel) -> bool:
         """Send a step's parcel to all its readers, each what it takes; False when one of them has
         no room, and then to none of them."""
         readers: list[tuple[Step | Output, Lane | Writer]] = []
@@ -140,7 +142,7 @@ class Hub:
             if parcel.sender in writer.output.inputs:
                 readers.append((writer.output, writer))
         for _, part in readers:
-            if part.full and not (live and part.inbox.drop_oldest()):
+            if part.full and not (self._reading.live and part.inbox.drop_oldest()):
                 return False
         for node, part in readers:
             part.inbox.put(parcel.holding(self.pipeline.carried(parcel.sender, node)))

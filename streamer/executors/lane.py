@@ -21,6 +21,7 @@ from streamer.executors.merge import Merge
 from streamer.executors.parcel import Inbox
 from streamer.executors.seat import Call, Desk, Seat
 from streamer.executors.worker import Done, Place, State, Worker
+from streamer.pipeline import takes_events
 
 if TYPE_CHECKING:
     from streamer.executors.hub import Hub
@@ -40,7 +41,7 @@ class Lane:
         self.workers = workers
         self.most = most
         self.open_streams = 0
-        self.inbox = Inbox(hub.queue_size)
+        self.inbox = Inbox(hub.queue_size, tells=takes_events(group.first))
         self.seats: list[Seat] = []
         senders = sorted(group.first.inputs, key=hub.pipeline.rank)
         self._merge = Merge(senders)

@@ -17,7 +17,7 @@ from streamer.executors.merge import Merge
 from streamer.executors.parcel import Aborted, Inbox, Parcel
 from streamer.executors.stage import Stage
 from streamer.interfaces import Sink, Source
-from streamer.pipeline import SOURCE, Output, Pipeline, Step
+from streamer.pipeline import SOURCE, Output, Pipeline, Step, takes_events
 from streamer.records import Frame
 from streamer.report import RunReport, StepReport, Tally
 
@@ -53,7 +53,10 @@ class _Run:
         self.source: Source = pipeline.make_source()
         self.sinks: list[tuple[Output, Sink[Any]]] = [(o, o.make()) for o in pipeline.outputs]
         self.crews = [_Crew(self, step, queue_size) for step in pipeline.steps]
-        self.boxes = [(output, sink, Inbox(queue_size)) for output, sink in self.sinks]
+        self.boxes = [
+            (output, sink, Inbox(queue_size, tells=takes_events(output)))
+            for output, sink in self.sinks
+        ]
         self._lock = threading.Lock()
 
     def run(self) -> RunReport:
@@ -71,7 +74,6 @@ class _Run:
         if self.failure is not None:
             raise self.failure
         steps = {crew.step.name: crew.report() for crew in self.crews}
-        self.tally.dropped_frames = sum(lane.inbox.dropped for c in self.crews for lane in c.lanes)
         return self.tally.report(
             wall_s=ended_s - ready_s,
             setup_s=ready_s - started_s,
@@ -143,7 +145,8 @@ class _Run:
     def emit(self, parcel: Parcel) -> None:
         """Send a step's parcel to all its readers, each what it takes."""
         self.tally.made([record for _, record in parcel.records])
-        live = parcel.sender == SOURCE and self.source.live
+        # captions thin out before frames do, and the tracker waits for neither
+        live = self.source.live
         for crew in self.crews:
             if parcel.sender in crew.step.inputs:
                 mine = parcel.holding(self.pipeline.carried(parcel.sender, crew.step))
@@ -164,6 +167,7 @@ class _Run:
                 open_ends -= parcel.end
                 for _, record in (merge.push(parcel) if merge else parcel).records:
                     sink.write(record)
+                    self.tally.written(output.name, record)
         sink.flush()
 
     def _close_all(self, closers: list[Callable[[], None]]) -> None:
@@ -178,8 +182,8 @@ class _Run:
 class _Lane:
     """A queue with its merge, and the turns in which what came through it goes on."""
 
-    def __init__(self, senders: list[str], queue_size: int) -> None:
-        self.inbox = Inbox(queue_size)
+    def __init__(self, senders: list[str], inbox: Inbox) -> None:
+        self.inbox = inbox
         self.open_streams = 0
         self._merge = Merge(senders)
         self._taking = threading.Lock()
@@ -225,13 +229,16 @@ class _Crew:
         self.stages = [Stage(step) for _ in range(step.workers)]
         senders = sorted(step.inputs, key=run.pipeline.rank)
         lanes = step.workers if step.operator.keyed else 1
-        self.lanes = [_Lane(senders, queue_size) for _ in range(lanes)]
+        self.lanes = [
+            _Lane(senders, Inbox(queue_size, tells=takes_events(step))) for _ in range(lanes)
+        ]
         self._ready: threading.Barrier | None = None
 
     def put(self, parcel: Parcel, *, drop_oldest: bool) -> None:
         """Queue a parcel; those of one stream always go to the same lane."""
         self._lane(parcel.stream_id).inbox.put(parcel, drop_oldest=drop_oldest)
         self.run.tally.queued[self.step.name] = sum(len(lane.inbox) for lane in self.lanes)
+        self.run.tally.dropped[self.step.name] = sum(lane.inbox.gaps.dropped for lane in self.lanes)
 
     def threads(self, ready: threading.Barrier) -> list[threading.Thread]:
         """A thread for every worker; each waits at the barrier when it is set up."""
@@ -271,7 +278,9 @@ class _Crew:
             return
         while (taken := lane.take(stage.operator.batch_size)) is not None:
             number, parcels = taken
+            begun_s = time.perf_counter()
             made = stage.take(parcels)
+            self.run.tally.took("step", self.step.name, time.perf_counter() - begun_s)
             lane.in_turn(number, lambda: self._emit(made))  # noqa: B023 - runs before the next turn
 
     def _emit(self, parcels: list[Parcel]) -> None:

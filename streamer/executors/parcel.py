@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 from threading import Condition
 
-from streamer.records import Event, Record
+from streamer.gaps import Gaps
+from streamer.records import CaptionRequest, Frame, Record
 
 Ordered = tuple[int, Record]
 """A record with the media time (ns) by which it is ordered."""
@@ -28,6 +29,12 @@ class Parcel:
     records: tuple[Ordered, ...]
     end: bool = False
 
+    @property
+    def may_go(self) -> bool:
+        """Whether a live run may drop it when there is no room: frames, and questions about them;
+        never events, words, or the end."""
+        return not self.end and all(isinstance(r, Frame | CaptionRequest) for _, r in self.records)
+
     def holding(self, types: tuple[type, ...]) -> Parcel:
         """The same parcel with only the records of some types."""
         return replace(self, records=tuple(r for r in self.records if isinstance(r[1], types)))
@@ -38,11 +45,18 @@ class Aborted(Exception):  # noqa: N818 - not an error: somebody else's is repor
 
 
 class Inbox:
-    """A bounded queue of parcels, read by one worker or a pool."""
+    """A bounded queue of parcels, read by one worker or a pool.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        size: how many parcels may wait.
+        tells: whether the reader takes events: a `gap` event goes before the next frame behind
+            dropped ones.
+    """
+
+    def __init__(self, size: int, *, tells: bool = False) -> None:
         self.size = size
-        self.dropped = 0
+        self.tells = tells
+        self.gaps = Gaps()
         self._parcels: deque[Parcel] = deque()
         self._changed = Condition()  # re-entrant
         self._aborted = False
@@ -52,10 +66,7 @@ class Inbox:
         return len(self._parcels)
 
     def put(self, parcel: Parcel, *, drop_oldest: bool = False) -> None:
-        """Wait for room; or, for live sources, make it by dropping the oldest frames.
-
-        Events and the end of a stream are never dropped.
-        """
+        """Wait for room; or, for live sources, make it by dropping what is oldest and `may_go`."""
         with self._changed:
             if drop_oldest and len(self._parcels) >= self.size:
                 self.drop_oldest()
@@ -77,14 +88,21 @@ class Inbox:
                 self._changed.wait()
             if self._aborted:
                 raise Aborted
-            taken = [self._parcels.popleft()]
+            taken = [self._told(self._parcels.popleft())]
             room = limit - len(taken[0].records)
             while self._parcels and not taken[-1].end and len(self._parcels[0].records) <= room - 1:
-                taken.append(self._parcels.popleft())
+                taken.append(self._told(self._parcels.popleft()))
                 room -= max(1, len(taken[-1].records))
             number, self._taken = self._taken, self._taken + 1
             self._changed.notify_all()
             return number, taken
+
+    def _told(self, parcel: Parcel) -> Parcel:
+        """With what went missing before it."""
+        if not self.tells:
+            return parcel
+        gaps = tuple((gap.order_ns, gap) for gap in self.gaps.take(parcel.stream_id))
+        return replace(parcel, records=(*gaps, *parcel.records)) if gaps else parcel
 
     def abort(self) -> None:
         """Wake everybody who waits here with `Aborted`."""
@@ -93,11 +111,13 @@ class Inbox:
             self._changed.notify_all()
 
     def drop_oldest(self) -> bool:
-        """Make room by dropping the oldest frame; False when there is nothing but events."""
+        """Make room by dropping the oldest frame or question; False when there is none."""
         with self._changed:
             for i, parcel in enumerate(self._parcels):
-                if not parcel.end and not any(isinstance(r, Event) for _, r in parcel.records):
+                if parcel.may_go:
                     del self._parcels[i]
-                    self.dropped += 1
+                    for _, record in parcel.records:
+                        if isinstance(record, Frame):
+                            self.gaps.note(record)
                     return True
         return False

@@ -182,7 +182,7 @@ class Reading:
             raise ContractError(f"the source gave a record of unknown stream {stream_id!r}")
         order_ns = max(record.order_ns, self._last_ns[stream_id])
         parcel = Parcel(SOURCE, stream_id, order_ns, ((order_ns, record),))
-        if not self.hub.emit(parcel, live=self.live):
+        if not self.hub.emit(parcel):
             return False
         self._last_ns[stream_id] = order_ns
         if isinstance(record, Frame):

@@ -12,7 +12,7 @@ from streamer.executors.members import Mislaid
 from streamer.executors.merge import Merge
 from streamer.executors.parcel import Aborted, Inbox
 from streamer.interfaces import Sink
-from streamer.pipeline import Output
+from streamer.pipeline import Output, takes_events
 
 if TYPE_CHECKING:
     from streamer.executors.hub import Hub
@@ -27,7 +27,7 @@ class Writer:
         self.hub = hub
         self.output = output
         self.sink: Sink[Any] = output.make()
-        self.inbox = Inbox(hub.queue_size)
+        self.inbox = Inbox(hub.queue_size, tells=takes_events(output))
         self.failure: BaseException | None = None
         self.done = False
         self._wanted = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from threading import Condition
 
-from streamer.records import Event, Frame, gap_event
+from streamer.gaps import Gaps
+from streamer.records import Event, Frame
 
 
 class Ring:
@@ -17,10 +18,9 @@ class Ring:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.dropped = 0
+        self.gaps = Gaps()
         self._items: deque[Frame | Event] = deque()
         self._frames: dict[str, int] = {}
-        self._gaps: dict[str, tuple[int, int, int]] = {}  # frames, from, until
         self._changed = Condition()
         self._closed = False
 
@@ -46,15 +46,10 @@ class Ring:
             if not self._items:
                 return []
             item = self._items.popleft()
-            taken: list[Frame | Event] = []
-            if isinstance(item, Frame):
-                self._frames[item.stream_id] -= 1
-                if gap := self._gaps.pop(item.stream_id, None):
-                    frames, from_ns, until_ns = gap
-                    taken.append(
-                        gap_event(item.stream_id, from_ns, until_ns, "overload", frames=frames)
-                    )
-            return [*taken, item]
+            if isinstance(item, Event):
+                return [item]
+            self._frames[item.stream_id] -= 1
+            return [*self.gaps.take(item.stream_id), item]
 
     def close(self) -> None:
         """Nothing more is taken in, and nobody waits."""
@@ -70,6 +65,4 @@ class Ring:
             if isinstance(item, Frame) and item.stream_id == stream_id
         )
         del self._items[at]
-        self.dropped += 1
-        frames, from_ns, _ = self._gaps.get(stream_id, (0, frame.time_ns, 0))
-        self._gaps[stream_id] = (frames + 1, from_ns, frame.time_ns)
+        self.gaps.note(frame)

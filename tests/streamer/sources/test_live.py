@@ -51,7 +51,7 @@ def test_a_full_ring_drops_the_oldest_and_says_so() -> None:
     assert isinstance(gap, Event)
     assert (gap.time_ns, gap.order_ns) == (0, 4)
     assert gap.data == {"reason": "overload", "frames": 5, "until_ns": 4, "known_ns": 4}
-    assert ring.dropped == 5
+    assert ring.gaps.dropped == 5
     ring.put(frame(8))
     assert [type(i) for i in drained(ring)] == [Frame]
 

@@ -41,6 +41,16 @@ class Subject:
     ids: tuple[int, ...]
 
 
+def nano(dtype: torch.dtype | None = None, device: torch.device | None = None) -> Subject:
+    """osprey-nano as it is."""
+    captioner = OspreyCaptioner.from_folder(
+        weights_folder("osprey-nano"), device=str(device or "auto"), dtype=dtype
+    )
+    captioner.engine.batch.eos_token_id = None
+    ids = tokenize_prompt(build_prompt("demo_short"), captioner.tokenizer)
+    return Subject("osprey-nano", captioner, tuple(ids))
+
+
 def subject(name: str, device: torch.device | None = None) -> Subject:
     """ "mid": random weights of the size of FACTS' baseline; "7b": Osprey-7B's shape with random
     weights; "nano": osprey-nano as it is.
@@ -51,10 +61,7 @@ def subject(name: str, device: torch.device | None = None) -> Subject:
     if device is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "nano":
-        captioner = OspreyCaptioner.from_folder(weights_folder("osprey-nano"), device=str(device))
-        captioner.engine.batch.eos_token_id = None
-        ids = tokenize_prompt(build_prompt("demo_short"), captioner.tokenizer)
-        return Subject("osprey-nano", captioner, tuple(ids))
+        return nano(device=device)
     if name == "7b" and device.type != "cuda":
         raise ValueError("the 7B shape is measured on a CUDA device only, and there is none here")
     if name not in ("mid", "7b"):

@@ -164,10 +164,13 @@ class DecodingBatch:
         return ended
 
     def _remove(self, place: int) -> None:
+        broken = self.rows[place].logprobs[-1] != self.rows[place].logprobs[-1]
         last = self.rows.pop()
         if place < len(self.rows):
             self.rows[place] = last
             self.own_L2BKTE[:, :, place] = self.own_L2BKTE[:, :, len(self.rows)]
+        if broken:  # hidden from those who come here next, but no weight of 0 hides a nan
+            self.own_L2BKTE[:, :, len(self.rows)] = 0
         self._shared = None
 
     def _reserve(self, rows: int, positions: int) -> None:
@@ -178,7 +181,8 @@ class DecodingBatch:
 
     def _resize(self, rows: int, positions: int) -> None:
         old = self.own_L2BKTE[:, :, : len(self.rows)]
-        self.own_L2BKTE = self.runner.empty_kv(rows, positions=positions)
+        # rows of different lengths read beyond their own, with a weight of 0: it has to be a number
+        self.own_L2BKTE = self.runner.empty_kv(rows, positions=positions).zero_()
         self.own_L2BKTE[:, :, : len(self.rows), :, : old.shape[4]] = old
 
 

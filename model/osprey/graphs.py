@@ -54,6 +54,7 @@ class Lanes:
     def _fill(self, lane: int, prefix: PrefixKV) -> None:
         self.holds[lane] = prefix
         self.kv_L2GKPE[:, :, lane, :, : prefix.length] = prefix.kv_L2KPE
+        self.kv_L2GKPE[:, :, lane, :, prefix.length :] = 0
         self.bias_G11P[lane, ..., : prefix.length] = 0
         self.bias_G11P[lane, ..., prefix.length :] = float("-inf")
 

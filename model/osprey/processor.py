@@ -36,8 +36,9 @@ def preprocess(image: NDArray[np.uint8], side_px: int, resize: str = "official")
         raise ValueError(f"a picture is HxWx3 uint8 RGB, not {image.shape} {image.dtype}")
     if resize == "official":
         image = _shortest_edge_to(image, side_px)
-    # copied: a picture may be read-only, which torch warns about
-    pixels = torch.tensor(image).permute(2, 0, 1)[None]
+    # torch warns about arrays that are read-only
+    pixels = torch.from_numpy(image) if image.flags.writeable else torch.tensor(image)
+    pixels = pixels.permute(2, 0, 1)[None]
     if pixels.shape[2:] != (side_px, side_px):
         official = resize == "official"
         if official:

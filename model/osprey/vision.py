@@ -58,10 +58,15 @@ def _fuses(x: Tensor) -> bool:
     """Whether oneDNN can compute a matrix product and the GELU behind it in one go."""
     return (
         x.device.type == "cpu"
-        and x.dtype == torch.float32
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and bfloat16_on_cpu()))
         and not torch.is_grad_enabled()
         and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     )
+
+
+def bfloat16_on_cpu() -> bool:
+    """Whether this CPU computes in bfloat16, and does not only imitate it."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _stage_on_cpu(stage: nn.Module, x_BCHW: Tensor) -> Tensor:

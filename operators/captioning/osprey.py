@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from model.osprey.asks import Ask, RegionError, RegionText
     from model.osprey.captioner import OspreyCaptioner
 
+DTYPES = ("auto", "float32", "bfloat16")
+
 
 class OspreyCaptions(Captioner):
     """Asks an Osprey model.
@@ -24,6 +26,9 @@ class OspreyCaptions(Captioner):
         prompt: the template for the short form, or a text with `<mask>`.
         detail_prompt: the template for the long form; "" asks for none.
         device: "auto", "cpu", "cuda", "cuda:1", ...
+        dtype: float32, bfloat16, or "auto": bfloat16 on CUDA and float32 elsewhere. A CPU that
+            computes in bfloat16 is a quarter to a third faster with it, but then a region's words
+            and probabilities may depend a little on which others share its batch.
         max_new_tokens: the longest answer, in tokens.
         official_postprocess: cut answers as the official demo does; for comparisons.
     """
@@ -34,15 +39,19 @@ class OspreyCaptions(Captioner):
         prompt: str = "demo_short",
         detail_prompt: str = "demo_detailed",
         device: str = "auto",
+        dtype: str = "auto",
         max_new_tokens: int = 64,
         official_postprocess: bool = False,
     ) -> None:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; at least 1")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
         self.weights = weights
         self.prompt = prompt
         self.detail_prompt = detail_prompt
         self.device = device
+        self.dtype = dtype
         self.max_new_tokens = max_new_tokens
         self.official_postprocess = official_postprocess
         self._captioner: OspreyCaptioner | None = None
@@ -62,6 +71,8 @@ class OspreyCaptions(Captioner):
         except ValueError as error:
             raise WeightsError(str(error)) from None
         # torch is imported here, which takes long
+        import torch
+
         from model.osprey.captioner import OspreyCaptioner
         from model.osprey.prompt import MASK, build_prompt
 
@@ -74,7 +85,11 @@ class OspreyCaptions(Captioner):
             if regions != 1:
                 raise ConfigError(f"prompt {prompt!r} asks about {regions} regions; ask about one")
         try:
-            self._captioner = OspreyCaptioner.from_folder(folder, device=self.device)
+            self._captioner = OspreyCaptioner.from_folder(
+                folder,
+                device=self.device,
+                dtype=None if self.dtype == "auto" else getattr(torch, self.dtype),
+            )
             for prompt in prompts:
                 self._check_room(self._captioner, prompt)
         except (OSError, ValueError) as error:

@@ -128,6 +128,37 @@ def test_static_lanes_give_the_same_words(
     assert batch.lanes is not None
 
 
+@pytest.mark.parametrize("kind", [DecodingBatch, StaticBatch])
+def test_memory_that_was_never_written_counts_for_nothing(
+    captioner: OspreyCaptioner,
+    pictures: list[NDArray[np.uint8]],
+    ids: list[int],
+    kind: type[DecodingBatch],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # questions of different lengths, and a prefix that is broken, before whole ones
+    features = captioner.encode(pictures)
+    longer = [*ids, *[5] * 7]
+    asks = [
+        Ask(captioner.prefill_ids(f, text), boxes(3, (200, 300), i), 6 + 30 * i)
+        for i, f in enumerate(features)
+        for text in (ids, longer)
+    ]
+    alone = [tokens(captioner.describe_all([ask])[0]) for ask in asks]
+    fresh = captioner.runner.empty_kv
+    monkeypatch.setattr(
+        captioner.runner, "empty_kv", lambda *batch, **size: fresh(*batch, **size).fill_(np.nan)
+    )
+    captioner.engine = Engine(kind(captioner.runner, eos_token_id=None), budget_bytes=1 << 28)
+    broken = PrefixKV(torch.full_like(asks[1].prefix.kv.kv_L2KPE, float("nan")))
+    bad = Ask(SharedPrefix(features[0], broken, asks[1].prefix.suffix_ids), asks[1].masks, 90)
+    for _ in range(2):
+        outcomes = captioner.describe_all([asks[0], bad])
+        assert tokens(outcomes[0]) == alone[0]
+        assert all(isinstance(outcome, RegionError) for outcome in outcomes[1])
+        assert [tokens(outcomes) for outcomes in captioner.describe_all(asks)] == alone
+
+
 def test_osprey_nano_alone_and_in_company() -> None:
     captioner = OspreyCaptioner.from_folder(weights_folder("osprey-nano"), device="cpu")
     images, masks = [], []
@@ -347,11 +378,11 @@ def test_prompts_that_do_not_fit() -> None:
     captioner = OspreyCaptioner.from_folder(weights_folder("osprey-nano"), device="cpu")
     (features,) = captioner.encode([np.zeros((64, 64, 3), np.uint8)])
     with pytest.raises(ValueError, match="context of 2048: shorten it"):
-        captioner.prefill(features, "word " * 1200 + "<mask><pos>")
+        captioner.prefill(features, "word " * 1440 + "<mask><pos>")
     with pytest.raises(ValueError, match="nor contains '<mask><pos>'"):
         captioner.prefill(features, "What is it?")
     # an answer ends with the context
-    prefix = captioner.prefill(features, "word " * 230 + "<mask><pos>")
+    prefix = captioner.prefill(features, "word " * 470 + "<mask><pos>")
     room = 2048 - prefix.kv.length - len(prefix.suffix_ids)
     assert 0 < room < 1000
     captioner.engine.batch.eos_token_id = None

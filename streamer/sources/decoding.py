@@ -100,6 +100,11 @@ def open_video(
         kinds = sorted({str(s.type) for s in container.streams}) or ["no stream"]
         container.close()
         raise InputError(f"{path} has no video, only {', '.join(kinds)}; give a file with pictures")
+    if not streams[0].codec_context:  # to decode without one crashes PyAV before 18
+        container.close()
+        raise InputError(
+            f"{path}: its video is in no format that FFmpeg knows; it may be damaged, try another"
+        )
     streams[0].thread_type = threads
     return container, streams[0]
 

@@ -83,6 +83,8 @@ def open_live(
         if not container.streams.video:
             raise InputError(f"{shown(named)}: there is no video in it; give a stream with video")
         stream = container.streams.video[0]
+        if not stream.codec_context:
+            raise InputError(f"{shown(named)}: its video is in no format that FFmpeg knows")
         # threads by frame would hold every picture back by as many pictures
         stream.thread_type = "SLICE"
         return container, stream

@@ -46,13 +46,17 @@ class Hedge:
     """Words that are said only when the model is sure of them.
 
     A small model with a closed vocabulary takes what it does not know for the nearest that it
-    knows. One of `token_ids` whose probability is below `least` (0..1) becomes `instead_id`, and
-    the answer goes on from there.
+    knows. One of `token_ids` whose probability is below its `least` (0..1) becomes `instead_id`,
+    and the answer goes on from there.
     """
 
     token_ids: tuple[int, ...]
     instead_id: int
-    least: float
+    least: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.least) != len(self.token_ids):
+            raise ValueError("a hedge has as many least probabilities as tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +165,7 @@ def _hedge(data: Any) -> Hedge:
         return Hedge(
             token_ids=tuple(int(i) for i in data["token_ids"]),
             instead_id=int(data["instead_id"]),
-            least=float(data["least"]),
+            least=tuple(float(p) for p in data["least"]),
         )
     except (KeyError, TypeError, ValueError):
         raise ValueError(

@@ -47,9 +47,10 @@ class LanguageRunner:
         self.context: int = config.max_position_embeddings
         weight: Tensor = language.lm_head.weight
         self.device, self.dtype = weight.device, weight.dtype
-        self._hedged_V = torch.zeros(config.vocab_size, dtype=torch.bool, device=self.device)
+        # the log-probability below which a word is not said
+        self._least_V = torch.full((config.vocab_size,), -math.inf, device=self.device)
         if hedge is not None:
-            self._hedged_V[list(hedge.token_ids)] = True
+            self._least_V[list(hedge.token_ids)] = torch.tensor(hedge.least).log().to(self.device)
         self.width = int(language.model.layers[0].self_attn.head_dim)
         self._epsilon: float = config.rms_norm_eps
         # its frequencies are a buffer: a model that was cast has them rounded, which turns far
@@ -114,7 +115,7 @@ class LanguageRunner:
         best, chosen = logits_BV.max(dim=-1)
         total = logits_BV.logsumexp(dim=-1)
         if self._hedge is not None:
-            unsure = self._hedged_V[chosen] & (best - total < math.log(self._hedge.least))
+            unsure = best - total < self._least_V[chosen]
             chosen = chosen.masked_fill(unsure, self._hedge.instead_id)
             best = torch.where(unsure, logits_BV[:, self._hedge.instead_id], best)
         return chosen, best - total

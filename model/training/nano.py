@@ -46,8 +46,9 @@ class Recipe:
     The numbers of steps, not the clock, decide when it ends, so that a seed gives the same model
     however busy the machine is. Pictures of `heads_side_px` cost a quarter of those in use; the
     last `full_size_share` of the answers is learned on pictures of the size in use. The card's
-    figures come from `card_images` scenes of each kind. Names less probable than `least_sure` are
-    not said; real footage is full of things that the world has not.
+    figures come from `card_images` scenes of each kind. Names less probable than `least_sure` and
+    `least_sure_of_parts` are not said; real footage is full of things that the world has not, and
+    any edge or patch of it is like some part.
     """
 
     seed: int = 0
@@ -65,7 +66,8 @@ class Recipe:
     answers_lr: float = 1.5e-3
     weight_decay: float = 0.05
     card_images: int = 60
-    least_sure: float = 0.87
+    least_sure: float = 0.94
+    least_sure_of_parts: float = 0.998
 
     def scaled(self, length: float) -> Recipe:
         """The same with `length` times as many steps in both stages; a short one, which is a trial,
@@ -119,7 +121,7 @@ def train(out: Path, recipe: Recipe, report: Report) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prompts = [build_prompt(name) for name in ("demo_short", "demo_detailed")]
     tokenizer = build_tokenizer([*words_of(prompts), *vocabulary()])
-    hedge = names_hedge(tokenizer, recipe.least_sure)
+    hedge = names_hedge(tokenizer, recipe.least_sure, recipe.least_sure_of_parts)
     model = Osprey(nano_config(len(SPECIAL_TOKENS) + len(_words(tokenizer)), hedge)).to(device)
     for name, parameter in model.vision_tower.named_parameters():
         if name.endswith("gamma"):  # the usual 1e-6 is for training a hundred times as long
@@ -145,14 +147,14 @@ def train(out: Path, recipe: Recipe, report: Report) -> None:
     )
 
 
-def names_hedge(tokenizer: Any, least: float) -> Hedge:
-    """Names of things are said when they are at least so probable, else "object"."""
-    names = (*CATEGORIES, *PART_NAMES)
-    ids = [tokenizer.convert_tokens_to_ids(name) for name in names if name != OBJECT]
+def names_hedge(tokenizer: Any, of_things: float, of_parts: float) -> Hedge:
+    """Names of things and of parts are said when they are at least so probable, else "object"."""
+    least = {name: of_things for name in CATEGORIES if name != OBJECT}
+    least |= {name: of_parts for name in PART_NAMES if name not in least}
     return Hedge(
-        token_ids=tuple(ids),
+        token_ids=tuple(tokenizer.convert_tokens_to_ids(name) for name in least),
         instead_id=tokenizer.convert_tokens_to_ids(OBJECT),
-        least=least,
+        least=tuple(least.values()),
     )
 
 

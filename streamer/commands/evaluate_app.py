@@ -15,7 +15,7 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="Compare what is said with
 @evaluate_app.command("films")
 def evaluate_films(
     films: Annotated[int, typer.Option(min=1, help="How many films.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 6000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 8000,
     seconds: Annotated[float, typer.Option(min=4.0, help="Length of each.")] = 20.0,
     config: Config = "quickstart",
     overrides: Set = None,

@@ -62,8 +62,8 @@ def test_missing_weights_are_named() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"prompt": "What is <mask>? " + "a " * 1200}, "the model has 2048"),
-        ({"max_new_tokens": 1000}, "max_new_tokens is 1000; 9.. fit the context"),
+        ({"prompt": "What is <mask>? " + "a " * 1440}, "the model has 2048"),
+        ({"max_new_tokens": 1300}, "max_new_tokens is 1300; 1[12].. fit the context"),
     ],
 )
 def test_prompts_without_room_for_an_answer(settings: dict[str, Any], message: str) -> None:

@@ -20,6 +20,7 @@ def test_unsure_names_become_object_and_sure_ones_stay() -> None:
     captioner = OspreyCaptioner.from_folder(weights_folder("osprey-nano"), device="cpu")
     hedge = captioner.model.config.hedge
     assert hedge is not None
+    least = dict(zip(hedge.token_ids, hedge.least, strict=True))
     plain = OspreyCaptioner(
         captioner.model, captioner.tokenizer, name="plain", weights_hash="0" * 12
     )
@@ -33,7 +34,7 @@ def test_unsure_names_become_object_and_sure_ones_stay() -> None:
             named = [i for i, t in enumerate(before.token_ids) if t in hedge.token_ids]
             if not named:
                 assert after.text == before.text
-            elif np.exp(before.token_logprobs[named[0]]) >= hedge.least:
+            elif np.exp(before.token_logprobs[named[0]]) >= least[before.token_ids[named[0]]]:
                 assert after.token_ids[: named[0] + 1] == before.token_ids[: named[0] + 1]
                 names["kept"] += 1
             else:
@@ -45,12 +46,20 @@ def test_unsure_names_become_object_and_sure_ones_stay() -> None:
 
 
 def test_a_hedge_is_kept_in_the_folder() -> None:
-    config = replace(OspreyConfig(), hedge=Hedge(token_ids=(3, 4), instead_id=5, least=0.8))
+    config = replace(OspreyConfig(), hedge=Hedge(token_ids=(3, 4), instead_id=5, least=(0.8, 0.9)))
     assert OspreyConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert "hedge" not in OspreyConfig().to_dict()["osprey_streamer"]
 
 
-@pytest.mark.parametrize("hedge", [{"token_ids": [1]}, [1], {"token_ids": 3, "instead_id": 1}])
+@pytest.mark.parametrize(
+    "hedge",
+    [
+        {"token_ids": [1]},
+        [1],
+        {"token_ids": 3, "instead_id": 1},
+        {"token_ids": [3, 4], "instead_id": 1, "least": [0.9]},
+    ],
+)
 def test_a_broken_hedge_is_named(hedge: object) -> None:
     data = OspreyConfig().to_dict()
     data["osprey_streamer"]["hedge"] = hedge

@@ -15,6 +15,7 @@ from streamer.records import Frame
 
 if TYPE_CHECKING:
     from model.sam.video_model import VideoModel
+    from model.sam.video_session import VideoSession
 
 
 class TrackSam2(Track):
@@ -78,11 +79,19 @@ class TrackSam2(Track):
         except ValueError as error:
             raise WeightsError(f"{self.weights}: {error}") from error
 
+    def new_session(self) -> VideoSession:
+        """Of the network, following nothing yet; `setup` comes first."""
+        from model.sam.video_session import VideoSession
+
+        if self._model is None:
+            raise RuntimeError("setup was not called: there is no network yet")
+        return VideoSession(self._model)
+
     def restore(self, stream_id: str, state: bytes) -> None:
         super().restore(stream_id, state)
         tracker = self._trackers.get(stream_id)
         if isinstance(tracker, Sam2Tracker):
-            self._attach(tracker)
+            tracker.attach(self.new_session())
 
     def close(self) -> None:
         super().close()
@@ -91,15 +100,8 @@ class TrackSam2(Track):
 
     def _new_tracker(self) -> Tracker:
         tracker = Sam2Tracker(self.config)
-        self._attach(tracker)
+        tracker.attach(self.new_session())
         return tracker
-
-    def _attach(self, tracker: Sam2Tracker) -> None:
-        from model.sam.video_session import VideoSession
-
-        if self._model is None:
-            raise RuntimeError("setup was not called: there is no network yet")
-        tracker.attach(VideoSession(self._model))
 
     def _step(self, tracker: Tracker, frame: Frame, small: NDArray[np.uint8]) -> Step:
         assert isinstance(tracker, Sam2Tracker)

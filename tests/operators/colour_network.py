@@ -17,8 +17,10 @@ _SIDE_PX, _STRIDE = 256, 2
 
 
 class ColourNetwork:
-    """An object is all pixels of the colour that most of its prompt has."""
+    """An object is all pixels of the colour that most of its prompt has. From the frame
+    `blind_from` on, what was prompted before it is seen no more."""
 
+    blind_from = 0
     device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self) -> None:
@@ -35,16 +37,17 @@ class ColourNetwork:
         session = inference_session
         session.add_new_frame(frame, frame_idx)
         small = F.avg_pool2d(frame[None], _STRIDE)[0]
-        prompted = bool(session.obj_with_new_inputs)
+        prompted, begin = bool(session.obj_with_new_inputs), frame_idx
         outputs = session.output_dict_per_obj[0]
         if prompted:
             colour = small[:, self._inside(session, frame_idx)].median(dim=1).values
             session.obj_with_new_inputs = []
         else:
-            (first,) = outputs["cond_frame_outputs"].values()
+            ((begin, first),) = outputs["cond_frame_outputs"].items()
             colour = first["object_pointer"]
         logits = 4 - 8 * (small - colour[:, None, None]).abs().amax(dim=0)
-        seen = 10.0 if int((logits > 0).sum()) >= 12 else -10.0
+        lost = begin < self.blind_from <= frame_idx
+        seen = 10.0 if int((logits > 0).sum()) >= 12 and not lost else -10.0
         made = {
             "object_pointer": colour,
             "maskmem_features": logits.flatten().to(torch.bfloat16),

@@ -6,6 +6,7 @@ the contract also with small networks of both kinds, loaded from folders as rele
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from model.sam.video_model import VideoModel
 from operators.track_sam2 import TrackSam2
 from operators.tracking.sam2_tracker import Sam2Tracker
 from streamer.cli import app
+from streamer.commands.evaluate_tracking import evaluate_tracking
 from streamer.config import load_pipeline
 from streamer.errors import ConfigError, WeightsError
 from streamer.records import Event, Frame, TrackedFrame
@@ -29,6 +31,7 @@ from streamer.testing import check_operator, describe, frames_of, renamed
 from tests.media_factory import write_film
 from tests.model.sam.small_video_models import KINDS, small_network
 from tests.operators.colour_network import ColourNetwork
+from tests.streamer.commands.test_evaluate_tracking import davis, mot
 
 HW = (240, 426)
 RED, BLUE, GREEN = (200, 30, 30), (30, 60, 210), (40, 190, 60)
@@ -136,6 +139,34 @@ def test_an_occlusion_keeps_the_id(tmp_path: Path) -> None:
     assert not red(34)  # behind the post
     assert red(20) == red(58)
     assert Counter(e.kind for e in events)["track_start"] == 2
+
+
+def test_what_the_network_has_lost_is_found_by_its_look(
+    tmp_path: Path, network: ColourNetwork
+) -> None:
+    network.blind_from = 21  # no frame that is searched for objects
+    tracked, events = run(operator(tmp_path), moving())
+    seen = [tuple(r.track_id for r in item.regions) for item in tracked]
+    assert set(seen[15:21]) == {(1, 2)}
+    assert seen[21] == ()
+    assert set(seen[30:]) == {(1, 2)}
+    assert Counter(e.kind for e in events) == {"track_start": 2, "track_end": 2, "stream_end": 1}
+
+
+@pytest.mark.usefixtures("network")
+def test_a_box_that_holds_another_thing_is_answered_with_the_mask(tmp_path: Path) -> None:
+    """In the box of a diagonal bar most is ground, which the network takes the object to be."""
+    images = []
+    for i in range(25):
+        image = picture(7, [])
+        ends = (60 + 3 * i, 40), (190 + 3 * i, 170)
+        cv2.line(image, *ends, RED, 16)
+        images.append(image)
+    tracked, _ = run(operator(tmp_path), images)
+    truth = cv2.line(np.zeros(HW, np.uint8), *ends, 1, 16) > 0
+    (region,) = tracked[-1].regions
+    mask = region.mask.decode()
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.8
 
 
 def test_a_cut_ends_all_tracks_and_starts_anew(tmp_path: Path, network: ColourNetwork) -> None:
@@ -312,3 +343,16 @@ def test_a_run_with_a_network_from_a_folder(folder: Path, tmp_path: Path) -> Non
     done = CliRunner().invoke(app, ["run", str(yaml(tmp_path, str(folder))), "-q", *variables])
     assert done.exit_code == 0, done.exception
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 12
+
+
+@pytest.mark.usefixtures("network")
+def test_annotated_pictures_can_be_followed_with_it(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    for layout, wanted in ((davis, "j"), (mot, "idf1")):
+        folder = layout(tmp_path / layout.__name__)
+        code = evaluate_tracking(
+            folder, names=None, there_and_back=False, work_height_px=120, sam2=str(tmp_path),
+            json_path=figures, quiet=True,
+        )  # fmt: skip
+        assert code == 0
+        assert json.loads(figures.read_text())["all"][wanted] > 0.75

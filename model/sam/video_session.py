@@ -91,6 +91,8 @@ class VideoSession:
         until an object is looked for in it."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"a frame is {image.shape} {image.dtype}; wanted HxWx3 uint8")
+        if not self._objects:
+            self._features.clear_all()
         self._index += 1
         self._image, self._pixels, self._seen = image, None, {}
 
@@ -141,8 +143,6 @@ class VideoSession:
         """
         del self._objects[object_id]
         self._seen.pop(object_id, None)
-        if not self._objects:
-            self._features.clear_all()
 
     def state(self) -> dict[str, Any]:
         """What the next frames need, on the CPU, to be pickled; not the frame shown last."""

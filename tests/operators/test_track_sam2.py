@@ -275,10 +275,10 @@ def test_the_contract_with_a_network_from_a_folder(folder: Path) -> None:
         made.config = replace(made.config, confirm_hits=1)
         return made
 
-    made = check_operator(make, with_events(moving(18)))
+    made = check_operator(make, with_events(moving(12)))
     tracked = [r for r in made if isinstance(r, TrackedFrame)]
-    assert len(tracked) == 18
-    assert sum(len(item.regions) for item in tracked) > 18
+    assert len(tracked) == 12
+    assert sum(len(item.regions) for item in tracked) > 12
 
 
 def yaml(folder: Path, weights: str = "") -> Path:

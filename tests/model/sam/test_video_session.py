@@ -233,6 +233,23 @@ def test_no_object_is_no_error_and_no_work(
     assert sorted(session.step(frames[4])) == [4]
 
 
+def test_a_frame_is_encoded_once(model: VideoModel) -> None:
+    session, encoded = VideoSession(model), []
+    handle = model.network.vision_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    try:
+        for i, frame in enumerate(film(6)):
+            session.step(frame)
+            if i == 1:  # the answer to the box was not wanted
+                session.add_object(1, box_xyxy=BOX)
+                session.remove_object(1)
+                session.add_object(1, mask=FIRST)
+            if i == 2:
+                session.add_object(2, mask=SECOND)
+            assert len(encoded) == i
+    finally:
+        handle.remove()
+
+
 def test_a_frame_of_another_size(model: VideoModel) -> None:
     session = VideoSession(model)
     session.show(film(1)[0])

@@ -154,10 +154,12 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
     def _track(self, frame: Frame) -> list[TrackedFrame | Event]:
         stream_id, time_ns = frame.stream_id, frame.time_ns
-        tracker = self._trackers.setdefault(stream_id, Tracker(self.config))
+        if stream_id not in self._trackers:
+            self._trackers[stream_id] = self._new_tracker()
+        tracker = self._trackers[stream_id]
         self._last_ns[stream_id] = time_ns
         small = shrunk(frame.image, self.work_height_px)
-        step = self._step(stream_id, tracker, small, time_ns)
+        step = self._step(tracker, frame, small)
         events: list[TrackedFrame | Event] = [
             _ended(stream_id, track, time_ns) for track in step.ended
         ]
@@ -186,13 +188,17 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         )
         return [*events, TrackedFrame(frame=frame, regions=regions)]
 
-    def _step(
-        self, stream_id: str, tracker: Tracker, small: NDArray[np.uint8], time_ns: int
-    ) -> Step:
-        """The tracker's next step, with SAM's help where there is one."""
+    def _new_tracker(self) -> Tracker:
+        """For a stream that begins."""
+        return Tracker(self.config)
+
+    def _step(self, tracker: Tracker, frame: Frame, small: NDArray[np.uint8]) -> Step:
+        """The tracker's next step, with SAM's help where there is one; `small` is the picture at
+        its working size."""
+        time_ns = frame.time_ns
         if self._segmenter is None:
             return tracker.step(small, time_ns)
-        refiner = self._refiners.setdefault(stream_id, Refiner(self.sam_every_ns))
+        refiner = self._refiners.setdefault(frame.stream_id, Refiner(self.sam_every_ns))
         extra = None
         if self.sam_proposes and tracker.wants_proposals(time_ns):
             extra = refiner.proposals(self._segmenter, small, time_ns)

@@ -45,7 +45,7 @@ def load_pipeline(
         path: the YAML file.
         variables: values for `${name}` in it.
         overrides: `step.key=value` settings that replace or add to what the file says; the
-            value is read as YAML, `step.workers=2` sets the step's own keys.
+            value is read as YAML, `step.workers=2` and `step.use=CLASS` set the step's own keys.
 
     Raises:
         ConfigError: in one line, with the place, what is wrong and what to do.
@@ -290,7 +290,7 @@ def _override(document: Document, text: str) -> None:
     given = (part.get("with") or {}) if isinstance(part, dict) else None
     if not isinstance(given, dict):
         return  # the file is wrong there, which is said when it is read
-    if key in _STEP_KEYS:
+    if key in _STEP_KEYS or key == "use":
         part[key] = value
         document.overridden[(*at, key)] = f"--set {text}"
     else:

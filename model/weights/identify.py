@@ -13,6 +13,7 @@ import torch
 
 from model.weights.files import TensorInfo, file_hash, folder_headers, read_headers, weight_files
 
+_VIDEO = {"sam2_video": "SAM 2 (video)", "edgetam_video": "EdgeTAM (video)"}
 _SAM_WIDTHS = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H"}
 
 
@@ -53,6 +54,8 @@ def identify(path: Path) -> Summary:
     """
     if path.is_dir() and (path / "config.json").is_file():
         kind = _model_type(path / "config.json")
+        if kind in _VIDEO:
+            return _video(path, _VIDEO[kind])
         return _sam_nano(path) if kind == "sam-nano" else _osprey(path)
     file = path if path.is_file() else _only_file(path)
     headers = read_headers(file)
@@ -116,6 +119,19 @@ def _sam_nano(folder: Path) -> Summary:
         problems.append(f"it {error}")
     headers = folder_headers(folder)
     return _summary(folder, "sam-nano", "masks only", headers, weight_files(folder), problems)
+
+
+def _video(folder: Path, architecture: str) -> Summary:
+    from model.sam.video_model import load_video_model
+
+    sizes, problems = "", []
+    try:
+        model = load_video_model(folder, device="cpu")
+        sizes = f"pictures of {model.side_px} px, memory of {model.memories} frames"
+    except ValueError as error:
+        problems.append(f"it {error}")
+    headers = folder_headers(folder)
+    return _summary(folder, architecture, sizes, headers, weight_files(folder), problems)
 
 
 def _of_tensors(headers: Mapping[str, TensorInfo]) -> tuple[str, str, list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+_TRANSFORMERS = ("*.json", "*.safetensors")
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 
 
@@ -55,6 +56,24 @@ KNOWN: Mapping[str, KnownModel] = MappingProxyType(
             1.4,
             repository="laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup",
             patterns=("open_clip_config.json", "open_clip_pytorch_model.bin"),
+        ),
+        "sam2.1-hiera-tiny": KnownModel(
+            "SAM 2.1 tiny: masks through a film",
+            0.2,
+            repository="facebook/sam2.1-hiera-tiny",
+            patterns=_TRANSFORMERS,
+        ),
+        "sam2.1-hiera-large": KnownModel(
+            "SAM 2.1 large: masks through a film",
+            0.9,
+            repository="facebook/sam2.1-hiera-large",
+            patterns=_TRANSFORMERS,
+        ),
+        "edgetam": KnownModel(
+            "EdgeTAM: masks through a film, faster",
+            0.1,
+            repository="yonigozlan/EdgeTAM-hf",
+            patterns=_TRANSFORMERS,
         ),
         "sam_vit_b": KnownModel(
             "SAM ViT-B: masks", 0.4, url=f"{_SAM}/sam_vit_b_01ec64.pth", md5="01ec64"

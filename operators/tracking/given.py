@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from operators.tracking.resize import full_size, shrunk
 from operators.tracking.tracker import Tracker, TrackerConfig
 from streamer.mask import Mask
+
+if TYPE_CHECKING:
+    from model.sam.video_session import VideoSession
 
 BoolMask = NDArray[np.bool_]
 
@@ -44,6 +48,21 @@ def follow_given(
             visible.append(track)
         masks = full_size(visible, image.shape[:2])
         yield {objects[t.track_id]: m for t, m in zip(visible, masks, strict=True) if m.area_px}
+
+
+def follow_given_with(
+    session: VideoSession,
+    images: Iterable[NDArray[np.uint8]],
+    given: Mapping[int, Mapping[int, BoolMask]],
+) -> Iterator[dict[int, Mask]]:
+    """The same by SAM 2 or EdgeTAM, with a new session of theirs."""
+    for index, image in enumerate(images):
+        sightings = session.step(image)
+        for object_id, mask in given.get(index, {}).items():
+            sightings[object_id] = session.add_object(object_id, mask=mask)
+        hw = (image.shape[0], image.shape[1])
+        found = {n: Mask.encode(s.mask(hw)) for n, s in sightings.items() if s.score >= 0.5}
+        yield {object_id: mask for object_id, mask in found.items() if mask.area_px}
 
 
 def _shrunk_mask(mask: BoolMask, hw: tuple[int, ...]) -> BoolMask:

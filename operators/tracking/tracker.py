@@ -84,12 +84,7 @@ class Tracker:
             return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
         codes = colour_codes(image_rgb)
         self._background.update(image_rgb, motion, self.tracks)
-        for track in self.tracks:
-            self._propagate(track, motion)
-        seen = [t for t in self.tracks if t.visible and t.area_px]
-        share_pixels(seen, codes)
-        weigh(seen, codes, cv2.absdiff(before, gray))
-        self._judge(codes, time_ns)
+        self._follow(codes, motion, cv2.absdiff(before, gray), time_ns)
         return self._discover(image_rgb, time_ns, motion, extra, ())
 
     def wants_proposals(self, time_ns: int) -> bool:
@@ -148,6 +143,20 @@ class Tracker:
         """End all tracks; those that were confirmed."""
         return self._end_all()
 
+    def _follow(self, codes: Codes, motion: Motion, change: U8, time_ns: int) -> None:
+        """Bring all tracks to this picture: masks, what can be seen, how sure that is. `change`
+        (HxW) is the difference to the picture before."""
+        for track in self.tracks:
+            self._propagate(track, motion)
+        seen = [t for t in self.tracks if t.visible and t.area_px]
+        share_pixels(seen, codes)
+        weigh(seen, codes, change)
+        self._judge(codes, time_ns)
+
+    def _most_visible(self) -> int:
+        """With so many tracks in the picture no more are begun."""
+        return self.config.max_tracks if self.config.discover else 0
+
     def _discover(
         self,
         image_rgb: U8,
@@ -166,7 +175,7 @@ class Tracker:
             codes = colour_codes(image_rgb)
             candidates, edges = self._candidates(image_rgb, motion, extra)
             least_px = self._least_area_px(image_rgb)
-            most = self.config.max_tracks if self.config.discover else 0
+            most = self._most_visible()
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
             relate(self.tracks)
             started = self._confirm()

@@ -66,6 +66,10 @@ def evaluate_tracking(
         bool, typer.Option(help="Masks: play forward and back, compare with the first mask.")
     ] = False,
     work_height: Annotated[int, typer.Option(min=64, help="Track at this height in px.")] = 360,
+    sam2: Annotated[
+        str, typer.Option(metavar="WEIGHTS", help="SAM 2 or EdgeTAM follows: a folder or name.")
+    ] = "",
+    device: Annotated[str, typer.Option(help="Where it runs: auto, cpu, cuda, ...")] = "auto",
     json_path: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -79,7 +83,7 @@ def evaluate_tracking(
 
     code = evaluate(
         folder, names=names, there_and_back=there_and_back, work_height_px=work_height,
-        json_path=json_path, quiet=quiet,
+        sam2=sam2, device=device, json_path=json_path, quiet=quiet,
     )  # fmt: skip
     raise typer.Exit(code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from rich.table import Table
 from model.evaluation.masks import boundary_f, jaccard
 from model.evaluation.tracks import SAME_IOU, Overlaps, box_iou, join, score_tracks
 from operators.track import Track
-from operators.tracking.given import follow_given
+from operators.track_sam2 import TrackSam2
+from operators.tracking.given import follow_given, follow_given_with
 from streamer.commands.running import OK, err, out, write_json
 from streamer.commands.sequences import BoxSequence, MaskSequence, find_sequences, pictures
 from streamer.errors import InputError
 from streamer.geometry import Viewport
+from streamer.mask import Mask
 from streamer.records import Frame, TrackedFrame
 
 _FPS = 25.0
@@ -33,17 +35,24 @@ def evaluate_tracking(
     work_height_px: int,
     json_path: Path | None,
     quiet: bool,
+    sam2: str = "",
+    device: str = "auto",
 ) -> int:
-    """Score every sequence of a folder and the mean over all objects."""
+    """Score every sequence of a folder and the mean over all objects; `sam2` names the weights of
+    SAM 2 or EdgeTAM, when they follow."""
     sequences = _chosen(find_sequences(folder), names)
+    operator = Track(work_height_px=work_height_px)
+    if sam2:
+        operator = TrackSam2(sam2, work_height_px=work_height_px, device=device)
+    operator.setup()
     rows: list[dict[str, Any]] = []
     runs: list[list[Overlaps]] = []
     for sequence in sequences:
         start_s = time.perf_counter()
         if isinstance(sequence, MaskSequence):
-            row = _masks(sequence, work_height_px, there_and_back)
+            row = _masks(sequence, operator, there_and_back)
         else:
-            run = _boxes(sequence, work_height_px)
+            run = _boxes(sequence, operator)
             runs.append(run)
             row = asdict(score_tracks(run))
         seconds = time.perf_counter() - start_s
@@ -78,7 +87,7 @@ def _chosen(found: Any, names: Path | None) -> Any:
     return [known[name] for name in wanted]
 
 
-def _masks(sequence: MaskSequence, work_height_px: int, there_and_back: bool) -> dict[str, Any]:
+def _masks(sequence: MaskSequence, operator: Track, there_and_back: bool) -> dict[str, Any]:
     """J and F of every object, started from its first mask.
 
     Where every picture has its mask, the last one does not count, as in DAVIS. Where only some
@@ -111,8 +120,7 @@ def _masks(sequence: MaskSequence, work_height_px: int, there_and_back: bool) ->
                 if index > begin and (sequence.dense or key in _ids(mask)):
                     truth.setdefault(index, {})[key] = mask == key
     scores: dict[int, list[tuple[float, float]]] = {key: [] for key in first}
-    followed = follow_given(pictures(shown), given, fps=_FPS, work_height_px=work_height_px)
-    for index, found in enumerate(followed):
+    for index, found in enumerate(_followed(shown, given, operator)):
         for key, wanted in truth.get(index, {}).items():
             inside = found[key].decode() if key in found else np.zeros_like(wanted)
             scores[key].append((jaccard(inside, wanted), boundary_f(inside, wanted)))
@@ -123,15 +131,22 @@ def _masks(sequence: MaskSequence, work_height_px: int, there_and_back: bool) ->
     return {"objects": objects, **_mean_of_objects([{"objects": objects}])}
 
 
+def _followed(
+    shown: Sequence[Path], given: dict[int, dict[int, NDArray[np.bool_]]], operator: Track
+) -> Iterator[dict[int, Mask]]:
+    if isinstance(operator, TrackSam2):
+        return follow_given_with(operator.new_session(), pictures(shown), given)
+    height_px = operator.work_height_px
+    return follow_given(pictures(shown), given, fps=_FPS, work_height_px=height_px)
+
+
 def _ids(mask: NDArray[np.uint8]) -> list[int]:
     ids = [int(i) for i in np.unique(mask) if i]
     # 255 is the one object of a black-and-white mask, and "void" beside others
     return ids if ids == [255] else [i for i in ids if i != 255]
 
 
-def _boxes(sequence: BoxSequence, work_height_px: int) -> list[Overlaps]:
-    operator = Track(work_height_px=work_height_px)
-    operator.setup()
+def _boxes(sequence: BoxSequence, operator: Track) -> list[Overlaps]:
     try:
         made: list[Overlaps] = []
         for index, regions in enumerate(_tracked(operator, sequence)):
@@ -152,7 +167,7 @@ def _boxes(sequence: BoxSequence, work_height_px: int) -> list[Overlaps]:
     except ValueError as error:
         raise InputError(f"{sequence.name}: {error}; mend its gt.txt") from None
     finally:
-        operator.close()
+        operator.flush(sequence.name)
     return made
 
 

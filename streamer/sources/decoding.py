@@ -74,7 +74,8 @@ def open_video(
     """A file's container and its first video stream.
 
     Args:
-        threads: "AUTO" decodes several frames at once, "SLICE" parts of one.
+        threads: "AUTO" decodes several frames at once, "NONE" one after the other. (By "SLICE",
+            parts of a frame at once, FFmpeg 8 loses H.264 slices in packets of their own.)
 
     Raises:
         InputError: naming the file, what is wrong and what to do.
@@ -139,7 +140,7 @@ def pictures(path: Path, account: Account) -> Iterator[tuple[int, av.VideoFrame]
     if account.sent > account.decoded + account.unordered and account.last_ns is not None:
         # frame threads drop what is behind an error when the decoder is flushed: once more
         tail = Account(since_ns=account.last_ns)
-        for time_ns, picture in _from(path, tail, account.last_ns, "SLICE"):
+        for time_ns, picture in _from(path, tail, account.last_ns, "NONE"):
             if time_ns > account.last_ns:
                 account.decoded += 1
                 account.last_ns = time_ns

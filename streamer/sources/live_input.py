@@ -85,8 +85,9 @@ def open_live(
         stream = container.streams.video[0]
         if not stream.codec_context:
             raise InputError(f"{shown(named)}: its video is in no format that FFmpeg knows")
-        # threads by frame would hold every picture back by as many pictures
-        stream.thread_type = "SLICE"
+        # threads by frame would hold every picture back by as many pictures, and those by slice
+        # lose slices that come in packets of their own (FFmpeg 8, H.264)
+        stream.thread_type = "NONE"
         return container, stream
     except BaseException:
         container.close()

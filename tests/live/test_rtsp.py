@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -113,6 +114,16 @@ def test_the_cameras_clock_is_used(server: Server) -> None:
     assert frames[-1].uncertainty_ns < 5_000_000
     late_s = time.time() - frames[-1].time_ns / 1e9
     assert 0 < late_s < 2
+
+
+def test_pictures_are_whole(server: Server) -> None:
+    # the server sends the slices of key frames apart
+    watch = Watch(LiveVideo({"cam": server.url()}))
+    watch.until(lambda _: len(watch.frames()) > 60, 30)
+    watch.close()
+    for frame in watch.frames()[20:]:
+        red, green, _ = frame.image.reshape(-1, 3).astype(int).T
+        assert np.mean(green - red > 60) < 0.01
 
 
 def test_killed_and_restarted(server: Server) -> None:

@@ -17,11 +17,18 @@ FPS = 25
 HW = (64, 96)
 
 
-def transport_stream(frames: int, first_pts_s: float = 0.0, *, grey: int = 0) -> bytes:
+def transport_stream(
+    frames: int,
+    first_pts_s: float = 0.0,
+    *,
+    grey: int = 0,
+    codec: str = "mpeg2video",
+    options: dict[str, str] | None = None,
+) -> bytes:
     """An MPEG-TS of `frames` pictures at 25 a second, each one level of grey brighter."""
     file = io.BytesIO()
     with av.open(file, "w", format="mpegts") as container:
-        stream = container.add_stream("mpeg2video", rate=FPS)
+        stream = container.add_stream(codec, rate=FPS, options=options or {})
         stream.height, stream.width = HW
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = 5

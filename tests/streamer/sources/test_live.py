@@ -142,6 +142,23 @@ def test_a_pipe_through_jumping_time_stamps_and_a_second_writer(pipe: Path) -> N
     assert gap.data["reason"] == "the stream ended"
 
 
+def test_pictures_of_several_slices_are_whole(pipe: Path) -> None:
+    film = transport_stream(
+        100, grey=60, codec="libx264", options={"slices": "4", "tune": "zerolatency", "g": "10"}
+    )
+    source = LiveVideo({"cam": str(pipe)}, connect_s=5)
+    write(pipe, [film], 4.0)
+    try:
+        source.open()
+        found = frames_of(collected(source, lambda f: len(frames_of(f)) >= 40))
+    finally:
+        source.close()
+    whole = found[10:]  # the first key frame has come
+    assert max(float(np.ptp(f.image)) for f in whole) < 12
+    levels = [float(f.image.mean()) for f in whole]
+    assert all(abs(b - a - 1) < 1.5 for a, b in itertools.pairwise(levels))
+
+
 def test_a_server_that_goes_and_comes_back() -> None:
     with feed() as server:
         port = server.port

@@ -15,7 +15,7 @@ from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
 from operators.tracking.candidate import Candidate, make_candidate, meeting
-from operators.tracking.cuts import is_cut
+from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import likeness_now, share_pixels, weigh
 from operators.tracking.flow import Motion, carry, measure_motion
 from operators.tracking.parts import relate
@@ -70,16 +70,20 @@ class Tracker:
     _before: U8 | None = None
     _proposed_ns: int | None = None
     _background: RestingBackground = field(default_factory=RestingBackground)
+    _cuts: CutDetector = field(default_factory=CutDetector)
 
     def step(self, image_rgb: U8, time_ns: int, extra: list[Candidate] | None = None) -> Step:
         """Take the next picture (HxWx3 uint8); `extra` are proposals from elsewhere, e.g. SAM."""
         gray = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
         before, self._before = self._before, gray
         self.frames += 1
-        if before is None or before.shape != gray.shape:
+        motion = None
+        if before is not None and before.shape == gray.shape:
+            motion = measure_motion(before, gray)
+        cut = self.config.discover and self._cuts.is_cut(image_rgb, time_ns, motion)
+        if motion is None:
             return self._discover(image_rgb, time_ns, None, extra, self._end_all())
-        motion = measure_motion(before, gray)
-        if self.config.discover and is_cut(before, gray, motion):
+        if cut:
             ended = self._end_all()
             return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
         codes = colour_codes(image_rgb)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scenedetect.common import FrameTimecode, Timecode
 from scenedetect.detectors import ContentDetector
+from scenedetect.stats_manager import StatsManager
 
 from operators.tracking.flow import Flow, Motion
 
@@ -22,8 +23,11 @@ U8 = NDArray[np.uint8]
 _SIZE = (128, 72)
 _SECOND_NS = 1_000_000_000
 _FLASH_NS = 300_000_000
-# mean difference that makes a cut: as a share of the picture's contrast, and at least in levels
-_SHARE, _LEAST = 0.35, 4.0
+# mean difference that makes a cut: in levels, as a share of the picture's contrast, and against
+# the pictures before, which differ much too when the camera is swung about
+_LEAST, _SHARE, _USUAL = 5.0, 0.3, 2.0
+# a large thing that moves changes less of the picture than this
+_CHANGED_SHARE = 0.24
 
 
 class CutDetector:
@@ -31,6 +35,7 @@ class CutDetector:
 
     def __init__(self) -> None:
         self._shot: list[tuple[U8, int]] = []
+        self._scores: list[float] = []
 
     def is_cut(self, image: U8, time_ns: int, motion: Motion | None) -> bool:
         """True when this picture shows nothing of the one before, moved or in another light.
@@ -44,24 +49,37 @@ class CutDetector:
         """
         now = np.asarray(cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA), np.uint8)
         if motion is None or not self._shot:
-            self._shot = [(now, time_ns)]
+            self._shot, self._scores = [(now, time_ns)], []
             return False
         before, before_ns = self._shot[-1]
-        known = [(_moved(before, motion.back), before_ns), *reversed(self._shot)]
-        cut = all(_differs(picture, then_ns, now, time_ns) for picture, then_ns in known)
-        kept = [] if cut else [s for s in self._shot if time_ns - s[1] <= _FLASH_NS]
-        self._shot = [*kept, (now, time_ns)]
+        threshold = max(_LEAST, _SHARE * float(now.max(axis=2).std()))
+        if len(self._scores) == 2:
+            threshold = max(threshold, _USUAL * min(self._scores))
+        score = _score(_moved(before, motion.back), before_ns, now, time_ns, threshold)
+        self._scores = [*self._scores[-1:], score]
+        cut = score >= threshold and all(
+            _score(then, then_ns, now, time_ns, threshold) >= threshold
+            for then, then_ns in reversed(self._shot)
+        )
+        if cut:
+            self._shot = []
+        self._shot = [s for s in self._shot if time_ns - s[1] <= _FLASH_NS] + [(now, time_ns)]
         return cut
 
 
-def _differs(then: U8, then_ns: int, now: U8, now_ns: int) -> bool:
-    threshold = max(_LEAST, _SHARE * float(now.max(axis=2).std()))
+def _score(then: U8, then_ns: int, now: U8, now_ns: int, threshold: float) -> float:
+    """PySceneDetect's difference of two pictures, in levels; 0 where only a part has changed."""
+    then = _lit_as(then, now)
+    if float((cv2.absdiff(then, now).max(axis=2) > threshold).mean()) < _CHANGED_SHARE:
+        return 0.0
     detector = ContentDetector(threshold=threshold, min_scene_len=0, luma_only=True)
+    detector.stats_manager = StatsManager()
     rate = Fraction(_SECOND_NS, max(1, now_ns - then_ns))
-    for picture, time_ns in ((_lit_as(then, now), then_ns), (now, now_ns)):
+    for picture, time_ns in ((then, then_ns), (now, now_ns)):
         timecode = FrameTimecode(Timecode(pts=time_ns, time_base=Fraction(1, _SECOND_NS)), fps=rate)
-        found = detector.process_frame(timecode, picture)
-    return bool(found)
+        detector.process_frame(timecode, picture)
+    (score,) = detector.stats_manager.get_metrics(timecode, [ContentDetector.FRAME_SCORE_KEY])
+    return float(score)
 
 
 def _moved(picture: U8, back: Flow) -> U8:

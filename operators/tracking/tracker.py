@@ -24,6 +24,7 @@ from operators.tracking.proposals import (
     edge_strength,
     island_candidates,
     moving_candidates,
+    with_faint_outlines,
     without_doubles,
 )
 from operators.tracking.track_state import Track
@@ -196,13 +197,14 @@ class Tracker:
         edges = edge_strength(image_rgb)
         least_px = self._least_area_px(image_rgb)
         found = list(extra or [])
-        more = island_candidates(image_rgb, edges, least_px)
-        if motion is not None:
-            more += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
+        still = island_candidates(image_rgb, edges, least_px)
         rest = self._background.picture(image_rgb)
         if rest is not None:
-            more += changed_candidates(image_rgb, rest, edges, least_px)
-        return without_doubles([*found, *more]), edges
+            still += changed_candidates(image_rgb, rest, edges, least_px)
+        found += with_faint_outlines(still, image_rgb, edges, least_px)
+        if motion is not None:
+            found += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
+        return without_doubles(found), edges
 
     def _least_area_px(self, image_rgb: U8) -> int:
         height, width = image_rgb.shape[:2]
@@ -263,7 +265,8 @@ class Tracker:
     def _is_over(self, track: Track, time_ns: int) -> bool:
         if not track.track_id:
             return not track.visible or track.misses >= (2 if track.part_of is None else 10)
-        return not track.visible and time_ns - track.last_ns > self.config.hidden_s * 1e9
+        hidden_ns = time_ns - track.last_ns
+        return track.merged or (not track.visible and hidden_ns > self.config.hidden_s * 1e9)
 
     def _end_all(self) -> tuple[Track, ...]:
         ended = tuple(sorted((t for t in self.tracks if t.track_id), key=lambda t: t.track_id))

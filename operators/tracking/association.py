@@ -15,8 +15,13 @@ from operators.tracking.track_state import Track
 _SAME = 0.5
 _PART = 0.65
 _RECOVER_LIKENESS = 0.6
-_FORGOTTEN, _VAGUE, _CLEAR = 10, 0.4, 0.8
+# shares of an outline that lie on edges: nothing ends there; all of it is there
+_VAGUE, _CLEAR = 0.4, 0.8
+_FORGOTTEN = 10  # rounds without a proposal
+# pieces that fill less of a common outline may be of one thing; rounds until they are, and after
+# which a track is a thing of its own
 _FILLED, _PATIENCE, _KNOWN = 0.7, 4, 12
+_CRUMBS = 0.05
 
 
 @dataclass(eq=False)
@@ -126,8 +131,7 @@ class Associator:
             for rest in remainders(candidate, inside, self.edges, self.least_area_px):
                 if self._recover(rest):
                     return False
-        # the eldest with an id
-        track = min(inside, key=lambda t: (not t.track_id, t.first_ns))
+        track = max(inside, key=lambda t: (t.track_id > 0, t.area_px))
         pieces = [t for t in inside if t is not track]
         if pieces and not self._of_one_thing(candidate, inside):
             return False
@@ -150,7 +154,7 @@ class Associator:
         if outlined_share(candidate, self.edges) < _CLEAR:
             return False
         filled = sum(t.area_px for t in pieces) / candidate.area_px
-        crumbs = filled - max(t.area_px for t in pieces) / candidate.area_px < 0.05
+        crumbs = filled - max(t.area_px for t in pieces) / candidate.area_px < _CRUMBS
         apart = max(float(np.hypot(*(t.velocity - pieces[0].velocity))) for t in pieces)
         known = sum(t.hits >= _KNOWN for t in pieces)
         return apart < 0.2 and (crumbs or (filled < _FILLED and known < 2))

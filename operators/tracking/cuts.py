@@ -25,7 +25,7 @@ _SECOND_NS = 1_000_000_000
 _FLASH_NS = 300_000_000
 # mean difference that makes a cut: in levels, as a share of the picture's contrast, and against
 # the pictures before, which differ much too when the camera is swung about
-_LEAST, _SHARE, _USUAL = 5.0, 0.3, 2.0
+_LEAST, _SHARE, _USUAL = 5.0, 0.33, 2.0
 # a large thing that moves changes less of the picture than this
 _CHANGED_SHARE = 0.24
 

@@ -18,15 +18,16 @@ from streamer.records import Frame, TrackedFrame
 # frame of entering, of leaving
 CARS = {"white": (56, 107), "silver": (184, 229), "red": (190, 236), "coupe": (318, 346)}
 LAST = 1188
-# frame of entering, of leaving, frames between which it stands free, box while it does
+# frame of entering, of leaving, frames between which it stands free (from about a second after the
+# hand let go, when its pieces are one), box while it does
 BOTTLES = {
     "left": (0, 212, (10, 165), (55, 108, 122, 313)),
     "middle": (0, 534, (10, 470), (286, 109, 347, 314)),
     "right": (0, 956, (10, 900), (508, 107, 573, 316)),
-    "second left": (335, 534, (412, 470), (65, 111, 132, 313)),
+    "second left": (335, 534, (445, 475), (65, 111, 132, 313)),
     "second middle": (658, LAST, (750, 1180), (289, 111, 351, 314)),
-    "third left": (814, LAST, (875, 1180), (48, 109, 115, 313)),
-    "second right": (1035, LAST, (1105, 1180), (514, 106, 580, 316)),
+    "third left": (814, LAST, (885, 1180), (48, 109, 115, 313)),
+    "second right": (1035, LAST, (1110, 1180), (514, 106, 580, 316)),
 }
 
 

@@ -140,7 +140,11 @@ class Associator:
         for piece in pieces:
             if not piece.track_id or track.grown >= _PATIENCE:
                 piece.visible, piece.merged = False, True
-        if not all(piece.merged for piece in pieces):
+        if pieces:
+            if all(piece.merged for piece in pieces) and track.grown >= _PATIENCE:
+                self._support(track, None)
+                _take(track, candidate)  # however clear the edges of the piece
+                track.usual_area_px = candidate.area_px
             return True
         young = track.hits < 8 or track.touches_border() or track.grown >= 6
         if track.grown >= 2 and young and candidate.strength > 0.6 * track.strength:

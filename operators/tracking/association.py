@@ -8,13 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.appearance import Codes, Histogram, histogram, likeness
-from operators.tracking.candidate import Candidate, common_areas, make_candidate
+from operators.tracking.candidate import Candidate, common_areas, make_candidate, outlined_share
 from operators.tracking.proposals import remainders
 from operators.tracking.track_state import Track
 
 _SAME = 0.5
 _PART = 0.65
 _RECOVER_LIKENESS = 0.6
+# shares of an outline that lie on edges: nothing ends there; all of it is there
+_VAGUE, _CLEAR = 0.4, 0.8
+_FORGOTTEN = 10  # rounds without a proposal
+# pieces that fill less of a common outline may be of one thing; rounds until they are, and after
+# which a track is a thing of its own
+_FILLED, _PATIENCE, _KNOWN = 0.7, 4, 12
+_CRUMBS = 0.05
 
 
 @dataclass(eq=False)
@@ -56,6 +63,8 @@ class Associator:
             if j not in supported:
                 track.misses += 1
                 track.grown = track.shrunk = 0
+                if track.misses >= _FORGOTTEN and outlined_share(track, self.edges) < _VAGUE:
+                    track.hide(self.time_ns)  # nothing proposes it, nothing ends at its outline
 
     def _match(
         self,
@@ -74,12 +83,16 @@ class Associator:
             matched_c.add(i)
             matched_t.add(j)
             # where objects touch, a candidate holds others too, whose pixels are not the track's
-            others = np.flatnonzero(common[i] > 0.15 * areas)
-            alone = not (others != j).any()
-            if alone and self._swollen(seen[j], candidates[i]):
-                self._larger(candidates[i], [seen[j]])
+            track, candidate = seen[j], candidates[i]
+            others = [k for k in np.flatnonzero(common[i] > 0.15 * areas).tolist() if k != j]
+            pieces = [seen[k] for k in others if common[i, k] > _PART * areas[k]]
+            if len(pieces) < len(others):
+                self._support(track, None)
+            elif self._swollen(track, candidate) or pieces:
+                if not self._larger(candidate, [track, *pieces]) and pieces:
+                    self._support(track, None)
             else:
-                self._support(seen[j], candidates[i] if alone else None)
+                self._support(track, None if self._is_less(candidate, track) else candidate)
         return matched_c, matched_t
 
     def _support(self, track: Track, candidate: Candidate | None) -> None:
@@ -105,26 +118,57 @@ class Associator:
         """Much larger at once, though the track was known well: something else has joined it."""
         return track.hits > 4 and candidate.area_px > 1.3 * track.area_px
 
-    def _larger(self, candidate: Candidate, inside: list[Track]) -> None:
-        """A candidate that holds tracks: one of them grown, or several objects that touch."""
+    def _is_less(self, candidate: Candidate, track: Track) -> bool:
+        """Much smaller at once, though all of the track's outline is still there."""
+        smaller = track.hits > 4 and candidate.area_px < 0.75 * track.area_px
+        return smaller and outlined_share(track, self.edges) > _CLEAR
+
+    def _larger(self, candidate: Candidate, inside: list[Track]) -> bool:
+        """A candidate that holds tracks: one of them grown, or several objects that touch; whether
+        it is taken for one thing."""
         hidden = [t for t in self.tracks if not t.visible and t.track_id]
         if hidden:
             for rest in remainders(candidate, inside, self.edges, self.least_area_px):
                 if self._recover(rest):
-                    return
-        if len(inside) != 1:
-            return
-        (track,) = inside
+                    return False
+        track = max(inside, key=lambda t: (t.track_id > 0, t.area_px))
+        pieces = [t for t in inside if t is not track]
+        if pieces and not self._of_one_thing(candidate, inside):
+            return False
         track.misses = 0
         track.grown += 1
+        for piece in pieces:
+            if not piece.track_id or track.grown >= _PATIENCE:
+                piece.visible, piece.merged = False, True
+        if pieces:
+            if all(piece.merged for piece in pieces) and track.grown >= _PATIENCE:
+                self._support(track, None)
+                _take(track, candidate)  # however clear the edges of the piece
+                track.usual_area_px = candidate.area_px
+            return True
         young = track.hits < 8 or track.touches_border() or track.grown >= 6
         if track.grown >= 2 and young and candidate.strength > 0.6 * track.strength:
             self._support(track, candidate)
             track.usual_area_px = candidate.area_px
+        return True
+
+    def _of_one_thing(self, candidate: Candidate, pieces: list[Track]) -> bool:
+        """Objects that touch fill their common outline; pieces of one, as of glass, leave much of
+        it open and were not known for long as things of their own; crumbs of one are small."""
+        if outlined_share(candidate, self.edges) < _CLEAR:
+            return False
+        filled = sum(t.area_px for t in pieces) / candidate.area_px
+        crumbs = filled - max(t.area_px for t in pieces) / candidate.area_px < _CRUMBS
+        apart = max(float(np.hypot(*(t.velocity - pieces[0].velocity))) for t in pieces)
+        known = sum(t.hits >= _KNOWN for t in pieces)
+        return apart < 0.2 and (crumbs or (filled < _FILLED and known < 2))
 
     def _smaller(self, candidate: Candidate, track: Track) -> None:
         """A candidate within a track: a part of it, or all that is left to see."""
         track.misses = 0
+        if track.track_id and outlined_share(track, self.edges) > _CLEAR:
+            track.shrunk = 0  # all of it is still there
+            return
         track.shrunk += 1
         if track.shrunk >= 3 and candidate.area_px > 0.3 * track.area_px:
             self._support(track, candidate)
@@ -187,7 +231,7 @@ def lost_like(
     """
     best: tuple[float, Track] | None = None
     for track in tracks:
-        if (track.visible and track.misses < 2) or not track.track_id:
+        if (track.visible and track.misses < 2) or not track.track_id or track.merged:
             continue
         alike = likeness(track.look, look)
         # what comes out from behind something may be a sliver of itself yet

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 _SQUARE = np.ones((3, 3), np.uint8)
+_FAINT = 10
 
 
 class Shape(Protocol):
@@ -46,10 +47,20 @@ def make_candidate(mask: U8, edges: U8, left: int = 0, top: int = 0) -> Candidat
         return None
     inside = np.ascontiguousarray(mask[y : y + h, x : x + w])
     x, y = x + left, y + top
-    padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    rim = cv2.morphologyEx(padded, cv2.MORPH_GRADIENT, _SQUARE)[1:-1, 1:-1]
-    strength = cv2.mean(edges[y : y + h, x : x + w], rim)[0]
+    strength = cv2.mean(edges[y : y + h, x : x + w], _rim(inside))[0]
     return Candidate(inside, (x, y, x + w, y + h), cv2.countNonZero(inside), strength)
+
+
+def outlined_share(shape: Shape, edges: U8) -> float:
+    """How much of a shape's outline lies on edges, faint ones included."""
+    x0, y0, x1, y1 = shape.box
+    rim = _rim(shape.inside) > 0
+    return float((edges[y0:y1, x0:x1][rim] >= _FAINT).mean()) if rim.any() else 0.0
+
+
+def _rim(inside: U8) -> U8:
+    padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return np.asarray(cv2.morphologyEx(padded, cv2.MORPH_GRADIENT, _SQUARE)[1:-1, 1:-1], np.uint8)
 
 
 def common_px(a: Shape, b: Shape) -> int:

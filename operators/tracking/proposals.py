@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from operators.tracking.candidate import (
     Candidate,
     Shape,
+    common_areas,
     common_px,
     make_candidate,
     meeting,
+    outlined_share,
     overlap,
     paste,
 )
@@ -28,6 +30,8 @@ _LEVELS = (14, 20, 28, 40, 56)
 _LARGEST_SHARE = 0.3
 _WEAKEST = 14
 _GROUPED_AT = 28
+_FAINT = 10
+_GAPPED = 24  # on the mean of an outline with faint stretches
 
 
 def edge_strength(image_rgb: U8) -> U8:
@@ -64,6 +68,25 @@ def island_candidates(
     ranked = sorted(found, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
     sure = [c for seen, c in ranked if seen >= 2 and c.strength >= _WEAKEST]
     return [snapped(candidate, image_rgb, edges) for candidate in outermost(sure)]
+
+
+def with_faint_outlines(
+    candidates: Sequence[Candidate], image_rgb: U8, edges: U8, least_area_px: int
+) -> list[Candidate]:
+    """Candidates, and what a faint outline with gaps encloses, as that of glass: candidates that
+    fill less than 0.7 of it are only its stronger parts; where they fill more, it is theirs."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    barrier = cv2.morphologyEx((edges >= _FAINT).astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    faint = _components(_islands(barrier, 1, 0.04), edges, 2 * least_area_px)
+    faint = [c for c in faint if c.strength >= _GAPPED]
+    common = common_areas(faint, candidates)
+    parts: set[int] = set()
+    wholes: list[Candidate] = []
+    for whole, shared in zip(faint, common, strict=True):
+        if shared.sum() < 0.7 * whole.area_px:
+            wholes.append(snapped(whole, image_rgb, edges))
+            parts |= {j for j, px in enumerate(shared) if px > 0.7 * candidates[j].area_px}
+    return [*wholes, *(c for j, c in enumerate(candidates) if j not in parts)]
 
 
 def grouped(candidates: Sequence[Candidate], edges: U8, at_rim_share: float) -> list[Candidate]:
@@ -112,7 +135,9 @@ def changed_candidates(
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     changed = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, kernel, iterations=2)
-    return _outlined(_filled(changed), image_rgb, edges, least_area_px)
+    found = _outlined(_filled(changed), image_rgb, edges, least_area_px)
+    # where something has gone, the old background differs too, but nothing ends there
+    return [candidate for candidate in found if outlined_share(candidate, edges) > 0.5]
 
 
 def remainders(

@@ -25,8 +25,9 @@ class Track:
     frame against the resting world. `hits` and `misses` count rounds of proposals. What was `given`
     by hand keeps its own mask: proposals only find it again when it was hidden. `part_of` is the
     track it belongs to, `together` the rounds for which it has moved as one with one, and
-    `undecided` says that it may turn out to be a part. What is `sure` is
-    confirmed by one proposal; `refined_ns` is when a segmenter was last asked about it.
+    `undecided` says that it may turn out to be a part. What is `merged` was found to be a piece of
+    another track, and is over. What is `sure` is confirmed by one proposal; `refined_ns` is when a
+    segmenter was last asked about it.
     """
 
     soft: U8
@@ -50,6 +51,7 @@ class Track:
     part_of: Track | None = None
     together: int = 0
     undecided: bool = False
+    merged: bool = False
     usual_area_px: float = 0.0
     sure: bool = False
     refined_ns: int | None = None

@@ -15,7 +15,7 @@ from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
 from operators.tracking.candidate import Candidate, make_candidate, meeting
-from operators.tracking.cuts import is_cut
+from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import likeness_now, share_pixels, weigh
 from operators.tracking.flow import Motion, carry, measure_motion
 from operators.tracking.parts import relate
@@ -24,6 +24,7 @@ from operators.tracking.proposals import (
     edge_strength,
     island_candidates,
     moving_candidates,
+    with_faint_outlines,
     without_doubles,
 )
 from operators.tracking.track_state import Track
@@ -70,16 +71,20 @@ class Tracker:
     _before: U8 | None = None
     _proposed_ns: int | None = None
     _background: RestingBackground = field(default_factory=RestingBackground)
+    _cuts: CutDetector = field(default_factory=CutDetector)
 
     def step(self, image_rgb: U8, time_ns: int, extra: list[Candidate] | None = None) -> Step:
         """Take the next picture (HxWx3 uint8); `extra` are proposals from elsewhere, e.g. SAM."""
         gray = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
         before, self._before = self._before, gray
         self.frames += 1
-        if before is None or before.shape != gray.shape:
+        motion = None
+        if before is not None and before.shape == gray.shape:
+            motion = measure_motion(before, gray)
+        cut = self.config.discover and self._cuts.is_cut(image_rgb, time_ns, motion)
+        if motion is None:
             return self._discover(image_rgb, time_ns, None, extra, self._end_all())
-        motion = measure_motion(before, gray)
-        if self.config.discover and is_cut(before, gray, motion):
+        if cut:
             ended = self._end_all()
             return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
         codes = colour_codes(image_rgb)
@@ -201,13 +206,14 @@ class Tracker:
         edges = edge_strength(image_rgb)
         least_px = self._least_area_px(image_rgb)
         found = list(extra or [])
-        more = island_candidates(image_rgb, edges, least_px)
-        if motion is not None:
-            more += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
+        still = island_candidates(image_rgb, edges, least_px)
         rest = self._background.picture(image_rgb)
         if rest is not None:
-            more += changed_candidates(image_rgb, rest, edges, least_px)
-        return without_doubles([*found, *more]), edges
+            still += changed_candidates(image_rgb, rest, edges, least_px)
+        found += with_faint_outlines(still, image_rgb, edges, least_px)
+        if motion is not None:
+            found += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
+        return without_doubles(found), edges
 
     def _least_area_px(self, image_rgb: U8) -> int:
         height, width = image_rgb.shape[:2]
@@ -268,7 +274,8 @@ class Tracker:
     def _is_over(self, track: Track, time_ns: int) -> bool:
         if not track.track_id:
             return not track.visible or track.misses >= (2 if track.part_of is None else 10)
-        return not track.visible and time_ns - track.last_ns > self.config.hidden_s * 1e9
+        hidden_ns = time_ns - track.last_ns
+        return track.merged or (not track.visible and hidden_ns > self.config.hidden_s * 1e9)
 
     def _end_all(self) -> tuple[Track, ...]:
         ended = tuple(sorted((t for t in self.tracks if t.track_id), key=lambda t: t.track_id))

@@ -1,0 +1,98 @@
+"""Real footage of fixed cameras, where everything that passes was counted by eye.
+
+Frames and boxes were read off the pictures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from operators.track import Track
+from streamer.geometry import Viewport
+from streamer.records import Frame, TrackedFrame
+
+# frame of entering, of leaving
+CARS = {"white": (56, 107), "silver": (184, 229), "red": (190, 236), "coupe": (318, 346)}
+LAST = 1188
+# frame of entering, of leaving, frames between which it stands free (from about a second after the
+# hand let go, when its pieces are one), box while it does
+BOTTLES = {
+    "left": (0, 212, (10, 165), (55, 108, 122, 313)),
+    "middle": (0, 534, (10, 470), (286, 109, 347, 314)),
+    "right": (0, 956, (10, 900), (508, 107, 573, 316)),
+    "second left": (335, 534, (445, 475), (65, 111, 132, 313)),
+    "second middle": (658, LAST, (750, 1180), (289, 111, 351, 314)),
+    "third left": (814, LAST, (885, 1180), (48, 109, 115, 313)),
+    "second right": (1035, LAST, (1110, 1180), (514, 106, 580, 316)),
+}
+
+
+def tracked(path: Path) -> list[TrackedFrame]:
+    operator = Track()
+    with av.open(str(path)) as container:
+        made = []
+        for index, picture in enumerate(container.decode(video=0)):
+            image = picture.to_ndarray(format="rgb24")
+            frame = Frame(
+                stream_id="clip",
+                index=index,
+                time_ns=round(picture.time * 1e9),
+                image=image,
+                viewport=Viewport.whole(*image.shape[:2]),
+            )
+            made += operator.process([frame])
+    return [item for item in made if isinstance(item, TrackedFrame)]
+
+
+def spans(frames: list[TrackedFrame]) -> dict[int, tuple[int, int]]:
+    """First and last frame in which each track is seen."""
+    seen: dict[int, list[int]] = {}
+    for item in frames:
+        for region in item.regions:
+            seen.setdefault(region.track_id, []).append(item.frame.index)
+    return {key: (indices[0], indices[-1]) for key, indices in seen.items()}
+
+
+def test_every_car_is_one_track_from_entering_to_leaving(media_dir: Path) -> None:
+    frames = tracked(media_dir / "surveillance_cars.mp4")
+    large = {
+        region.track_id
+        for item in frames
+        for region in item.regions
+        if region.mask.area_px > 0.01 * item.frame.image[..., 0].size
+    }
+    found = sorted(span for key, span in spans(frames).items() if key in large)
+    assert len(found) == len(CARS)
+    for (first, last), (entering, leaving) in zip(found, CARS.values(), strict=True):
+        assert first <= entering + 6  # half a second
+        assert last >= leaving - 6
+
+
+@pytest.mark.slow
+def test_every_bottle_is_one_track_from_entering_to_leaving(media_dir: Path) -> None:
+    frames = tracked(media_dir / "conveyor_bottles.mp4")
+    span = spans(frames)
+    bottles: set[tuple[str, int]] = set()
+    wrong = []
+    for name, (_, _, (begin, end), (x0, y0, x1, y1)) in BOTTLES.items():
+        size = (x1 - x0) * (y1 - y0)
+        for index in range(begin, end + 1, 15):
+            inside = {}
+            for region in frames[index].regions:
+                mask = region.mask.decode()
+                common = np.count_nonzero(mask[y0:y1, x0:x1])
+                if common > 0.6 * region.mask.area_px:
+                    inside[region.track_id] = common / size
+            if [share > 0.55 for share in inside.values()] != [True]:
+                wrong.append((name, index, inside))
+            bottles.update((name, key) for key in inside)
+    assert not wrong
+    for name, (entering, leaving, *_) in BOTTLES.items():
+        (key,) = {key for other, key in bottles if other == name}
+        assert span[key][0] <= entering + 30, name
+        assert span[key][1] >= leaving - 4, name
+    assert len({key for _, key in bottles}) == len(BOTTLES)

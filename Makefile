@@ -50,7 +50,7 @@ wheel-check: setup  ## build the wheel, install it into an empty environment, ru
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --quiet -c constraints.txt build/wheel/*.whl
 	cd build/wheel && venv/bin/streamer --help && venv/bin/streamer doctor \
-		&& for name in quickstart documentary surveillance private batch; do venv/bin/streamer check $$name || exit 2; done
+		&& for name in quickstart documentary surveillance private batch live; do venv/bin/streamer check $$name || exit 2; done
 
 clean:  ## remove what the other targets made
 	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache

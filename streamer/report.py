@@ -13,7 +13,10 @@ from typing import Any
 
 from streamer.records import Caption, Event, Record, StreamInfo
 
-_READS_KEPT = 1 << 14
+# however long a camera runs, this is kept
+_READS_KEPT = 1 << 12  # frames of a stream, to tell how old a record is
+_COUNTED_KEPT = 1 << 16  # records, to count each once
+_ERRORS_KEPT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +88,9 @@ class Tally:
         self.restarts: list[str] = []
         self.input_errors: list[str] = []
         self.streams: tuple[StreamInfo, ...] = ()
-        self._events: dict[str, str] = {}
-        self._captions: set[str] = set()
+        self.captions = 0
+        self._events: Counter[str] = Counter()
+        self._counted: dict[str, None] = {}
         self._reads: dict[str, deque[tuple[int, float]]] = {}
         self._lock = Lock()
 
@@ -99,8 +103,9 @@ class Tally:
         self.last_ns[stream_id] = time_ns
         self.seen_s[stream_id] = now_s = time.monotonic()
         if self.on_time is not None:
-            reads = self._reads.setdefault(stream_id, deque(maxlen=_READS_KEPT))
-            reads.append((time_ns, now_s))
+            with self._lock:
+                reads = self._reads.setdefault(stream_id, deque(maxlen=_READS_KEPT))
+                reads.append((time_ns, now_s))
 
     def took(self, kind: str, name: str, seconds: float) -> None:
         """Something took so long; see `on_time`."""
@@ -111,33 +116,34 @@ class Tally:
         """A sink has written a record."""
         if self.on_time is None or not (reads := self._reads.get(record.stream_id)):
             return
-        # the latest frames are at the end, and what is written is young
-        for time_ns, read_s in reversed(reads.copy()):
-            if time_ns <= record.order_ns:
-                self.on_time("sink", sink, time.monotonic() - read_s)
-                return
+        with self._lock:  # the latest frames are at the end, and what is written is young
+            read_s = next((s for t, s in reversed(reads) if t <= record.order_ns), None)
+        if read_s is not None:
+            self.on_time("sink", sink, time.monotonic() - read_s)
 
     def made(self, records: Sequence[Record]) -> None:
         """Records left a step; each is counted once, however many steps it passes."""
         for record in records:
-            if isinstance(record, Event):
-                with self._lock:
-                    if record.id not in self._events and record.kind == "input_error":
-                        self.input_errors.append(str(record.data.get("reason", record.kind)))
-                    self._events[record.id] = record.kind
-            elif isinstance(record, Caption):
-                with self._lock:
-                    self._captions.add(record.id)
-
-    @property
-    def captions(self) -> int:
-        return len(self._captions)
+            if not isinstance(record, Event | Caption):
+                continue
+            with self._lock:
+                if record.id in self._counted:
+                    continue
+                self._counted[record.id] = None
+                if len(self._counted) > _COUNTED_KEPT:
+                    del self._counted[next(iter(self._counted))]
+                if isinstance(record, Caption):
+                    self.captions += 1
+                    continue
+                self._events[record.kind] += 1
+                if record.kind == "input_error" and len(self.input_errors) < _ERRORS_KEPT:
+                    self.input_errors.append(str(record.data.get("reason", record.kind)))
 
     @property
     def events(self) -> dict[str, int]:
         """How many events there were of each kind."""
         with self._lock:
-            return dict(sorted(Counter(self._events.values()).items()))
+            return dict(sorted(self._events.items()))
 
     @property
     def media_ns(self) -> int:

@@ -51,7 +51,7 @@ Var = Annotated[
 Config = Annotated[
     str,
     typer.Option(
-        "-c", "--config", help="quickstart, documentary, surveillance, private, or a file."
+        "-c", "--config", help="quickstart, documentary, surveillance, private, live, or a file."
     ),
 ]
 

@@ -112,4 +112,4 @@ def test_ctrl_c_leaves_valid_files(tmp_path: Path) -> None:
     end = next(i for i, r in enumerate(records) if r.get("kind") == "stream_end")
     # behind it stand at most captions that were asked for at the last frame
     assert {r.get("asked_ns") for r in records[end + 1 :]} <= {records[end]["time_ns"]}
-    assert last["data"]["frames"] == len(frames)
+    assert records[end]["data"]["frames"] == len(frames)

@@ -209,6 +209,14 @@ def upright_hw(picture: av.VideoFrame) -> tuple[int, int]:
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
+def scaled_hw(picture: av.VideoFrame, max_height: int | None) -> tuple[int, int]:
+    """`upright_hw`, scaled down to `max_height` where that is less."""
+    height, width = upright_hw(picture)
+    if max_height is None or height <= max_height:
+        return height, width
+    return max_height, max(1, round(width * max_height / height))
+
+
 def _quarter_turns(picture: av.VideoFrame) -> int:
     """How often the stored picture is turned by 90 degrees counter-clockwise to be upright."""
     return round(picture.rotation / 90) % 4

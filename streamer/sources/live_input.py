@@ -8,7 +8,6 @@ import re
 import select
 import stat
 import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -112,17 +111,9 @@ class Pipe:
     The plain way would hang in `open` until somebody writes, and could not be called back.
     """
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        open_s: float,
-        stall_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, path: str, *, open_s: float, stall_s: float) -> None:
         self.name = path
         self.stall_s = stall_s
-        self._clock = clock
         self._patience_s = open_s
         self._begun = False
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -133,8 +124,8 @@ class Pipe:
         Raises:
             TimeoutError: when nothing comes.
         """
-        deadline = self._clock() + self._patience_s
-        while (left_s := deadline - self._clock()) > 0:
+        deadline = time.monotonic() + self._patience_s
+        while (left_s := deadline - time.monotonic()) > 0:
             try:
                 data = os.read(self._fd, size)
             except BlockingIOError:

@@ -16,7 +16,7 @@ from streamer.clock import pts_to_ns
 from streamer.errors import InputError
 from streamer.geometry import Viewport
 from streamer.records import Event, Frame, StreamInfo, gap_event
-from streamer.sources.decoding import RgbConverter, upright_hw
+from streamer.sources.decoding import RgbConverter, scaled_hw
 from streamer.sources.live_clock import LiveClock, now_ns
 from streamer.sources.live_input import open_live, reason, shown
 from streamer.sources.live_ring import Ring
@@ -50,7 +50,6 @@ class LiveReader:
         self.clock = LiveClock()
         self.info: StreamInfo | None = None
         self.problem = ""
-        self.connections = 0
         self._frames = 0
         self._slot = -1
         self._lost_ns: int | None = None
@@ -103,9 +102,8 @@ class LiveReader:
         """Whether this session is the one that counts."""
         return session is self._session and not self._stop.is_set()
 
-    def opened(self, session: _Session, width_px: int, height_px: int, fps: float | None) -> None:
+    def opened(self, width_px: int, height_px: int, fps: float | None) -> None:
         """The first picture of a connection is there."""
-        self.connections += 1
         if self.info is None:
             self.info = StreamInfo(
                 stream_id=self.stream_id,
@@ -130,7 +128,7 @@ class LiveReader:
             if slot == self._slot:
                 return
             self._slot = slot
-        image = converter.convert(picture, scaled(picture, self.settings.max_height))
+        image = converter.convert(picture, scaled_hw(picture, self.settings.max_height))
         self.ring.put(
             Frame(
                 stream_id=self.stream_id,
@@ -210,8 +208,8 @@ class _Session:
                     return
                 if not self.came:
                     self.came = True
-                    height, width = scaled(picture, settings.max_height)
-                    self.reader.opened(self, width, height, fps)
+                    height, width = scaled_hw(picture, settings.max_height)
+                    self.reader.opened(width, height, fps)
                 self.reader.take(picture, converter, camera_ns)
         finally:
             container.close()
@@ -234,14 +232,6 @@ class _Session:
                 yield picture, told.pop(picture.pts, None) if picture.pts is not None else None
             while len(told) > 64:  # of packets that gave no picture
                 del told[next(iter(told))]
-
-
-def scaled(picture: av.VideoFrame, max_height: int | None) -> tuple[int, int]:
-    """Height and width in pixels at which a picture is given."""
-    height, width = upright_hw(picture)
-    if max_height is None or height <= max_height:
-        return height, width
-    return max_height, max(1, round(width * max_height / height))
 
 
 def _wall_clock_ns(prft: bytes) -> int:

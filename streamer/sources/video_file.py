@@ -21,7 +21,7 @@ from streamer.sources.decoding import (
     open_video,
     pictures,
     promised_end_ns,
-    upright_hw,
+    scaled_hw,
 )
 from streamer.sources.names import readable, stream_name
 
@@ -93,7 +93,7 @@ class VideoFile(Source):
         if self.sample_fps is not None and (fps is None or self.sample_fps < fps):
             fps = float(self.sample_fps)
             frames = None if span_ns is None else max(1, round(fps * span_ns / 1e9))
-        height, width = self._scaled(*upright_hw(first))
+        height, width = scaled_hw(first, self.max_height)
         return [
             StreamInfo(
                 stream_id=self.stream_id,
@@ -147,15 +147,10 @@ class VideoFile(Source):
             f"at {last_ns / 1e9:.3f} s); choose an earlier one"
         )
 
-    def _scaled(self, height: int, width: int) -> tuple[int, int]:
-        if self.max_height is None or height <= self.max_height:
-            return height, width
-        return self.max_height, max(1, round(width * self.max_height / height))
-
     def _frame(
         self, index: int, time_ns: int, picture: av.VideoFrame, converter: RgbConverter
     ) -> Frame:
-        image = converter.convert(picture, self._scaled(*upright_hw(picture)))
+        image = converter.convert(picture, scaled_hw(picture, self.max_height))
         return Frame(
             stream_id=self.stream_id,
             index=index,

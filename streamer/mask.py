@@ -65,26 +65,43 @@ class Mask:
         """`encode_box` of many crops (dense, x, y) of one picture at once, which is much cheaper
         than one after the other."""
         height, width = hw
-        runs: list[NDArray[np.int64]] = []
+        changes: list[NDArray[np.int64]] = []
         for crop, x_px, y_px in crops:
             if not (0 <= x_px <= width - crop.shape[1] and 0 <= y_px <= height - crop.shape[0]):
                 raise ValueError(f"a crop of {crop.shape} at ({x_px}, {y_px}) leaves {hw} px")
-            framed = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
-            framed[:, 1:-1] = crop.T != 0
+            framed = np.zeros((crop.shape[1], crop.shape[0] + 2), bool)
+            framed[:, 1:-1] = crop.T
             # where a run begins or ends, counted in rows of the framed crop
-            places = np.flatnonzero(framed[:, 1:] != framed[:, :-1])
-            column, row = np.divmod(places, crop.shape[0] + 1)
-            edges = (column + x_px) * height + row + y_px
-            # a run that reaches the bottom goes on at the top of the next column
-            go_on = edges[1:-1:2] == edges[2::2]
-            if go_on.any():
-                kept = np.ones(len(edges), bool)
-                kept[1:-1:2] = kept[2::2] = ~go_on
-                edges = edges[kept]
-            bounds = np.concatenate([[0], edges, [height * width]])
-            counts = bounds[1:] - bounds[:-1]
-            runs.append(counts if counts[-1] else counts[:-1])
-        return [cls(height_px=height, width_px=width, counts=text) for text in _run_texts(runs)]
+            changes.append(np.flatnonzero(framed[:, 1:] != framed[:, :-1]))
+        if not changes:
+            return []
+        sizes = np.array([len(places) for places in changes])
+        rows, left, top = (
+            np.repeat(of_crop, sizes)
+            for of_crop in np.array([(crop.shape[0], x, y) for crop, x, y in crops]).T
+        )
+        column, row = np.divmod(np.concatenate(changes), rows + 1)
+        edges = (column + left) * height + row + top
+        # a run that reaches the bottom goes on at the top of the next column
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        go_on = np.flatnonzero((edges[1::2][:-1] == edges[2::2]) & (owner[1::2][:-1] == owner[2::2]))
+        kept = np.ones(len(edges), bool)
+        kept[2 * go_on + 1] = kept[2 * go_on + 2] = False
+        edges, sizes = edges[kept], np.bincount(owner[kept], minlength=len(sizes))
+        # every mask's runs lie between 0, its edges and the end of the picture
+        last = np.cumsum(sizes + 2) - 1
+        bounds = np.zeros(len(edges) + 2 * len(sizes), np.int64)
+        bounds[last] = height * width
+        inner = np.ones(len(bounds), bool)
+        inner[last] = inner[last - sizes - 1] = False
+        bounds[inner] = edges
+        counts = np.append(bounds[1:] - bounds[:-1], 0)
+        full = counts[last - 1] == 0  # the inside reaches the very end: no run of 0 after it
+        is_run = np.ones(len(counts), bool)
+        is_run[last] = False
+        is_run[last[full] - 1] = False
+        texts = _run_texts(counts[is_run], sizes + 1 - full)
+        return [cls(height_px=height, width_px=width, counts=text) for text in texts]
 
     def decode(self) -> BoolMask:
         """The dense HxW bool mask."""
@@ -183,12 +200,9 @@ class Mask:
         return f"Mask({self.height_px}x{self.width_px}, {self.area_px} px)"
 
 
-def _run_texts(runs: Sequence[NDArray[np.int64]]) -> list[str]:
-    """COCO's text of run lengths: what `rleToString` of maskApi.c does, for many masks at once."""
-    if not runs:
-        return []
-    lengths = np.array([len(r) for r in runs])
-    values = np.concatenate(runs)
+def _run_texts(values: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
+    """COCO's text of run lengths: what `rleToString` of maskApi.c does, for many masks at once;
+    `lengths` says how many of the values are each mask's."""
     first = np.cumsum(lengths) - lengths
     place = np.arange(len(values)) - np.repeat(first, lengths)
     # from the third on, a run is coded as the difference to the one before the last

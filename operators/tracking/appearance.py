@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,18 @@ def histogram(codes: Codes, inside: NDArray[np.bool_]) -> Histogram:
     return np.asarray(counts / max(1.0, float(counts.sum())), np.float32)
 
 
+def histograms(picked: Sequence[Codes]) -> Histogram:
+    """`histogram` of many sets of pixels' codes at once, N x BINS."""
+    counts = np.zeros((len(picked), BINS), np.float32)
+    if picked:
+        sizes = np.array([len(codes) for codes in picked])
+        of_set = np.repeat(np.arange(len(picked)) * BINS, sizes)
+        flat = np.bincount(np.concatenate(picked) + of_set, minlength=counts.size)
+        counts[:] = flat.reshape(counts.shape)
+        counts /= np.maximum(1, sizes)[:, None]
+    return counts
+
+
 def likeness(a: Histogram, b: Histogram) -> float:
     """Bhattacharyya coefficient of two histograms, 0 (nothing shared) .. 1 (equal); neighbouring
     cells count as alike, so that a change of light is not a change of look."""
@@ -36,18 +50,27 @@ def likeness(a: Histogram, b: Histogram) -> float:
 
 
 def spread(h: Histogram) -> Histogram:
-    """Histograms (... x BINS) with half of every cell's share given to its neighbours."""
-    cube = h.reshape(-1, 8, 12, 12)
-    out = 0.5 * cube
-    for axis, weight in ((1, 0.1), (2, 0.075), (3, 0.075)):
-        one = [slice(None)] * 4
-        low, high, first, last = one.copy(), one.copy(), one.copy(), one.copy()
-        low[axis], high[axis] = slice(None, -1), slice(1, None)
-        first[axis], last[axis] = slice(0, 1), slice(-1, None)
-        part = weight * cube
-        out[tuple(high)] += part[tuple(low)]
-        out[tuple(low)] += part[tuple(high)]
-        # what would leave at the end of an axis stays
-        out[tuple(first)] += part[tuple(first)]
-        out[tuple(last)] += part[tuple(last)]
+    """Histograms (... x BINS) with half of every cell's share given to its neighbours; what would
+    leave at the end of an axis stays."""
+    flat = h.reshape(-1)
+    filled = np.flatnonzero(flat)  # few are
+    into = (filled - filled % BINS)[:, None] + _NEIGHBOURS[filled % BINS]
+    shares = flat[filled, None] * _SHARES
+    out = np.bincount(into.ravel(), shares.ravel(), minlength=flat.size)
     return np.asarray(out.reshape(h.shape), np.float32)
+
+
+def _neighbours() -> NDArray[np.intp]:
+    """BINS x 7: of every cell the cell itself, and those below and above it on the three axes."""
+    cells = np.arange(BINS).reshape(8, 12, 12)
+    columns = [cells]
+    for axis in range(3):
+        ends = [(1, 1) if i == axis else (0, 0) for i in range(3)]
+        padded = np.pad(cells, ends, mode="edge")
+        n = cells.shape[axis]
+        columns += [padded.take(range(n), axis), padded.take(range(2, n + 2), axis)]
+    return np.stack(columns, axis=-1).reshape(BINS, 7)
+
+
+_NEIGHBOURS = _neighbours()
+_SHARES = np.array([0.5, 0.1, 0.1, 0.075, 0.075, 0.075, 0.075])

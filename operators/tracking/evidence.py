@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import BINS, Codes, histogram, spread
+from operators.tracking.appearance import BINS, Codes, histograms, spread
 from operators.tracking.candidate import meeting
 from operators.tracking.track_state import Box, Track
 
@@ -22,6 +22,7 @@ _RIM_PX = 8
 _REACH = np.ones((5, 5), np.uint8)
 _RARE = 0.002  # a colour with a smaller share is as good as unseen
 _DOUBT, _COLOUR_LIMIT, _PLACE_LIMIT = 1.0, 3.5, 2.5
+_GAIN = 40.0  # steps of a soft mask for one of evidence
 _STEP = 14  # of gray; less is noise
 
 
@@ -30,12 +31,13 @@ def weigh(tracks: Sequence[Track], codes: Codes, step: NDArray[np.uint8]) -> Non
 
     `step` (HxW) is the difference to the picture before: where nothing changed, the mask stays.
     """
-    tracks = [t for t in tracks if _changed(_cut(step, t.padded(_RIM_PX)))]
-    boxes = [track.padded(_RIM_PX) for track in tracks]
+    stepped = (step > _STEP).view(np.uint8)
+    near = ((track, track.padded(_RIM_PX)) for track in tracks)
+    changed = [(track, box) for track, box in near if _is_changed(_cut(stepped, box))]
+    tracks, boxes = [track for track, _ in changed], [box for _, box in changed]
     softs = [track.window(box) for track, box in zip(tracks, boxes, strict=True)]
-    around = np.zeros((len(tracks), BINS), np.float32)
-    for i, (soft, box) in enumerate(zip(softs, boxes, strict=True)):
-        around[i] = histogram(_cut(codes, box), soft <= 127)
+    outside = [_cut(codes, box)[soft <= 127] for soft, box in zip(softs, boxes, strict=True)]
+    around = histograms(outside)
     looks = np.array([track.wide_look for track in tracks], np.float32).reshape(-1, BINS)
     odds = np.log((looks + _RARE) / (spread(around) + _RARE))
     # weak evidence is none: colours of one thing vary from frame to frame
@@ -43,12 +45,13 @@ def weigh(tracks: Sequence[Track], codes: Codes, step: NDArray[np.uint8]) -> Non
     for track, soft, box, table in zip(tracks, softs, boxes, odds, strict=True):
         colour = cv2.blur(table[_cut(codes, box)], (3, 3))
         # 0 at the edge, +-limit some 3 px away from it
-        place = cv2.blur(soft, (7, 7)).astype(np.float32) * np.float32(
-            2 * _PLACE_LIMIT / 255
-        ) - np.float32(_PLACE_LIMIT)
-        near = cv2.dilate(soft, _REACH) > 127
-        weighed = np.clip(127.5 + 40 * (colour + place), 0, 255)
-        made = np.where(near, weighed, 0).astype(np.uint8)
+        place = cv2.blur(soft, (7, 7))
+        reached = cv2.threshold(cv2.dilate(soft, _REACH), 127, 255, cv2.THRESH_BINARY)[1]
+        weighed = cv2.addWeighted(
+            colour, _GAIN, place, _GAIN * 2 * _PLACE_LIMIT / 255, 127 - _GAIN * _PLACE_LIMIT,
+            dtype=cv2.CV_8U,
+        )  # fmt: skip
+        made = cv2.bitwise_and(weighed, reached)
         track.set_mask(made, box[0], box[1])
 
 
@@ -75,15 +78,13 @@ def share_pixels(tracks: Sequence[Track], codes: Codes) -> None:
 
 def likeness_now(tracks: Sequence[Track], codes: Codes) -> list[float]:
     """How much each visible track looks as it did: see `appearance.likeness`."""
-    now = np.zeros((len(tracks), BINS), np.float32)
-    for i, track in enumerate(tracks):
-        now[i] = histogram(_cut(codes, track.box), track.inside > 0)
+    now = histograms([_cut(codes, track.box)[track.inside > 0] for track in tracks])
     looks = np.array([track.wide_look for track in tracks], np.float32).reshape(-1, BINS)
     return [float(alike) for alike in np.sqrt(looks * spread(now)).sum(axis=1)]
 
 
-def _changed(step: NDArray[np.uint8]) -> bool:
-    return int(cv2.countNonZero((step > _STEP).view(np.uint8))) > max(4, 0.01 * step.size)
+def _is_changed(stepped: NDArray[np.uint8]) -> bool:
+    return cv2.countNonZero(stepped) > max(4, 0.01 * stepped.size)
 
 
 def _remove(track: Track, box: Box, lost: NDArray[np.bool_]) -> None:

@@ -100,13 +100,14 @@ class Track:
         """The soft mask in a box of the picture; 0 where nothing is known of it."""
         x0, y0, x1, y1 = box
         height, width = self.soft.shape
+        left, top, right, bottom = x0 - self.left, y0 - self.top, x1 - self.left, y1 - self.top
+        if left >= 0 and top >= 0 and right <= width and bottom <= height:
+            return self.soft[top:bottom, left:right].copy()
         out = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        a, b = max(x0, self.left), min(x1, self.left + width)
-        c, d = max(y0, self.top), min(y1, self.top + height)
+        a, b = max(0, left), min(right, width)
+        c, d = max(0, top), min(bottom, height)
         if a < b and c < d:
-            out[c - y0 : d - y0, a - x0 : b - x0] = self.soft[
-                c - self.top : d - self.top, a - self.left : b - self.left
-            ]
+            out[c - top : d - top, a - left : b - left] = self.soft[c:d, a:b]
         return out
 
     def touches_border(self) -> bool:

@@ -151,8 +151,7 @@ class Tracker:
     def _follow(self, codes: Codes, motion: Motion, change: U8, time_ns: int) -> None:
         """Bring all tracks to this picture: masks, what can be seen, how sure that is. `change`
         (HxW) is the difference to the picture before."""
-        for track in self.tracks:
-            self._propagate(track, motion)
+        self._propagate(motion)
         seen = [t for t in self.tracks if t.visible and t.area_px]
         share_pixels(seen, codes)
         weigh(seen, codes, change)
@@ -219,18 +218,25 @@ class Tracker:
         height, width = image_rgb.shape[:2]
         return int(max(40, self.config.min_area_share * height * width))
 
-    def _propagate(self, track: Track, motion: Motion) -> None:
-        if track.visible:
+    def _propagate(self, motion: Motion) -> None:
+        """Masks go with the flow; what is hidden goes as it last went."""
+        camera = motion.camera
+        carried, came_from = [], []
+        for track in self.tracks:
+            if not track.visible:
+                moved = camera @ np.array([*track.centre, 1.0]) + track.velocity
+                track.centre = (float(moved[0]), float(moved[1]))
+                continue
             track.set_mask(*carry(track.soft, track.left, track.top, track.box, motion.back))
             if track.area_px:
                 x0, y0, x1, y1 = track.box
-                back = cv2.mean(motion.back[y0:y1, x0:x1], track.inside)[:2]
-                now = np.array(track.centre)
-                moved = now - motion.camera @ np.array([*(now + back), 1.0])
-                track.velocity = 0.9 * track.velocity + 0.1 * moved
-        else:
-            moved = motion.camera @ np.array([*track.centre, 1.0]) + track.velocity
-            track.centre = (float(moved[0]), float(moved[1]))
+                carried.append(track)
+                came_from.append(cv2.mean(motion.back[y0:y1, x0:x1], track.inside)[:2])
+        now = np.array([track.centre for track in carried]).reshape(-1, 2)
+        before = now + np.array(came_from).reshape(-1, 2)
+        moved = now - before @ camera[:, :2].T - camera[:, 2]
+        for track, step in zip(carried, 0.1 * moved, strict=True):
+            track.velocity = 0.9 * track.velocity + step
 
     def _judge(self, codes: Codes, time_ns: int) -> None:
         """Is each visible track still the same thing, and is there enough of it?"""

@@ -323,6 +323,31 @@ def retry(
     raise typer.Exit(again(folder, only_list=only_list))
 
 
+@app.command()
+def deliver(
+    out_dir: Annotated[Path, typer.Argument(help="A folder of results, or one *.outbox.")],
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Also what was refused: *.outbox.dead.jsonl.")
+    ] = False,
+    wait_s: Annotated[
+        float,
+        typer.Option(
+            "--wait", min=0.1, callback=finite, help="Give up after so many seconds of no progress."
+        ),
+    ] = 10.0,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Send what waits in outboxes because a broker was away or the run was killed.
+
+    Exit code 0: nothing waits; 2: an outbox cannot be used; 3: some records still wait or were
+    refused; 130: stopped. A run with the same outbox delivers it too.
+    """
+    from streamer.commands.deliver import deliver as send
+
+    raise typer.Exit(send(out_dir, dead=dead, wait_s=wait_s, json_path=json_path, quiet=quiet))
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:

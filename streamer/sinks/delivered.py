@@ -76,6 +76,11 @@ class Delivered(Sink[Caption | Event]):
         self._courier: Courier | None = None
         self._seen: dict[str, None] = {}
 
+    @property
+    def waiting(self) -> int:
+        """How many records are still to be delivered, while it is open."""
+        return 0 if self._outbox is None else self._outbox.waiting
+
     def open(self, streams: Sequence[StreamInfo]) -> None:
         self._broker.ready()
         self._live = {info.stream_id for info in streams if info.begin_ns}

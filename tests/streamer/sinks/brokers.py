@@ -14,6 +14,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,6 +98,100 @@ class Mosquitto(Service):
 
     def command(self) -> list[str]:
         return [program("mosquitto"), "-c", str(self.folder / "conf")]
+
+
+class RedisServer(Service):
+    """Writes every change to its file before it answers."""
+
+    def __init__(self, folder: Path, password: str = "") -> None:
+        super().__init__(folder)
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.settings = ["--requirepass", password] if password else []
+
+    def command(self) -> list[str]:
+        return [
+            program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--dir",
+            str(self.folder), "--appendonly", "yes", "--appendfsync", "always", "--save", "",
+            *self.settings,
+        ]  # fmt: skip
+
+
+class PostgresServer(Service):
+    """A cluster of its own, with a password for its user."""
+
+    def __init__(self, folder: Path, password: str = "right") -> None:
+        super().__init__(folder)
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        path = ":".join([*map(str, reversed(binaries)), os.environ.get("PATH", "")])
+        found = [shutil.which(name, path=path) for name in ("initdb", "postgres")]
+        if None in found:
+            pytest.skip("no PostgreSQL server on this machine")
+        initdb, self._postgres = map(str, found)
+        self.data = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # others may enter /tmp
+        self._as = unprivileged()
+        if self._as:
+            os.chown(self.data, self._as["user"], self._as["group"])
+        words = self.data / "password"
+        words.write_text(password)
+        words.chmod(0o644)
+        subprocess.run(
+            [initdb, "-D", str(self.data / "db"), "-U", "me", "-A", "scram-sha-256", "--pwfile",
+             str(words), "--no-sync", "-E", "UTF8", "--locale", "C"],
+            check=True, capture_output=True, cwd="/tmp", **self._as,
+        )  # fmt: skip
+        self.url = f"postgresql://me:$PG_PASSWORD@127.0.0.1:{self.port}/postgres"
+
+    def command(self) -> list[str]:
+        return [
+            self._postgres, "-D", str(self.data / "db"), "-p", str(self.port), "-k",
+            str(self.data), "-c", "listen_addresses=127.0.0.1",
+        ]  # fmt: skip
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, start_new_session=True, cwd="/tmp",
+                **self._as,
+            )  # fmt: skip
+        wait_until(lambda: listens(self.port))
+
+    def kill(self) -> None:
+        super().kill()
+        (self.data / "db" / "postmaster.pid").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+
+_KAFKA = """
+import sys, time
+from confluent_kafka import Producer
+producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+brokers = producer.list_topics(timeout=10).brokers.values()
+print(",".join(f"{b.host}:{b.port}" for b in brokers), flush=True)
+time.sleep(10**6)
+"""
+
+
+class KafkaCluster(Service):
+    """librdkafka's mock cluster in a process of its own. It keeps nothing, so an outage is a
+    process that is stopped and goes on, and its end is `kill`."""
+
+    def start(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGCONT)
+            return
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _KAFKA], stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        self.servers = self._process.stdout.readline().decode().strip()
+        self.port = int(self.servers.rpartition(":")[2])
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
 
 
 class MqttConsumer:

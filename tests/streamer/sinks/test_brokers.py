@@ -4,17 +4,19 @@ delivers killed once. Every record arrives, once for those who keep ids, in orde
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamer.errors import OutputError
 from streamer.records import Event, StreamInfo
 from streamer.sinks.delivered import Delivered
 from streamer.sinks.kafka import Kafka
@@ -116,7 +118,6 @@ class PostgresLab(Lab):
     ordered = False  # a table has no order
 
     def __init__(self, folder: Path) -> None:
-        os.environ["PG_PASSWORD"] = "right"
         self.service = PostgresServer(folder)
         self.service.start()
         self.settings = {"url": self.service.url}
@@ -147,30 +148,29 @@ class KafkaLab(Lab):
         self.service.freeze()
 
     def got(self) -> list[dict[str, Any]]:
-        from confluent_kafka import Consumer
+        from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.service.servers,
-                "group.id": str(time.monotonic_ns()),
-                "auto.offset.reset": "earliest",
-                "log_level": 0,
-            }
-        )
-        consumer.subscribe(["streamer"])
-        records, quiet_since_s = [], time.monotonic()
-        while time.monotonic() - quiet_since_s < 2.0 or not consumer.assignment():
-            message = consumer.poll(0.2)
-            if message is not None and message.error() is None:
+        settings = {"bootstrap.servers": self.service.servers, "group.id": "g", "log_level": 0}
+        consumer = Consumer({**settings, "enable.partition.eof": True})
+        partitions = consumer.list_topics("streamer", timeout=20).topics["streamer"].partitions
+        consumer.assign([TopicPartition("streamer", n, OFFSET_BEGINNING) for n in partitions])
+        records, ended = [], 0
+        while ended < len(partitions):
+            message = consumer.poll(20)
+            assert message is not None
+            if message.error() is None:
                 records.append(json.loads(message.value() or b""))
-                quiet_since_s = time.monotonic()
-            assert time.monotonic() - quiet_since_s < 30
+            else:
+                ended += 1
         consumer.close()
         return records
 
 
 @pytest.fixture(params=KINDS)
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+def lab(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Lab]:
+    monkeypatch.setenv("PG_PASSWORD", "right")
     labs: dict[str, Callable[[Path], Lab]] = {
         "mqtt": MqttLab, "webhook": WebhookLab, "redis": RedisLab, "postgres": PostgresLab,
         "kafka": KafkaLab,
@@ -319,3 +319,125 @@ def test_captions_wait_for_their_end_unless_wanted_at_once(tmp_path: Path) -> No
     keys = [headers["idempotency-key"] for _, headers, _ in lab.service.requests]
     assert keys == [records[0].id, f"{records[0].id}-open", records[0].id]
     lab.close()
+
+
+def put(lab: Lab, tmp_path: Path, *records: Any, **changes: Any) -> list[str]:
+    """Send records and end; the reasons of the dead letters."""
+    path = tmp_path / "a.outbox"
+    sink = lab.sink(str(path), **{**lab.settings, "retry_s": 0.2, **changes})
+    sink.open(STREAMS)
+    for record in records:
+        sink.write(record)
+    sink.close()
+    dead = path.with_name("a.outbox.dead.jsonl")
+    lines = dead.read_text().splitlines() if dead.exists() else []
+    return [json.loads(line)["reason"] for line in lines]
+
+
+def odd(n: int, note: str) -> Event:
+    return replace(seen(n), data={"n": n, "note": note})
+
+
+@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
+def test_postgres_refuses_what_it_cannot_store(lab: Lab, tmp_path: Path) -> None:
+    assert isinstance(lab, PostgresLab)
+    (reason,) = put(lab, tmp_path, seen(0), odd(1, "a\0b"), odd(2, "'); DROP TABLE x; --"))
+    assert "Unicode" in reason
+    assert numbers(lab.got(), ordered=False) == [0, 2]
+    assert lab.got()[1]["data"]["note"] == "'); DROP TABLE x; --"
+
+
+@pytest.mark.parametrize("lab", ["kafka"], indirect=True)
+def test_kafka_refuses_what_is_too_large(lab: Lab, tmp_path: Path) -> None:
+    assert isinstance(lab, KafkaLab)
+    (reason,) = put(lab, tmp_path, seen(0), odd(1, "x" * 1_100_000), seen(2))
+    assert "too large" in reason
+    assert numbers(lab.got(), ordered=True) == [0, 2]
+
+
+@pytest.mark.parametrize("lab", ["redis"], indirect=True)
+def test_redis_refuses_a_key_of_another_kind_and_keeps_to_its_length(
+    lab: Lab, tmp_path: Path
+) -> None:
+    assert isinstance(lab, RedisLab)
+    import redis
+
+    with redis.Redis(port=lab.service.port) as client:
+        client.set("streamer:gate", "something")
+        reasons = put(lab, tmp_path, *(seen(n) for n in range(4)))
+        assert reasons == ["streamer:gate is no stream there"] * 2
+        client.delete("streamer:gate")
+    again = [sys.executable, "-m", "streamer", "deliver", str(tmp_path), "--dead"]
+    subprocess.run(again, check=True)
+    assert numbers(lab.got(), ordered=True) == [0, 1, 2, 3]
+    put(lab, tmp_path, *(seen(2 * n) for n in range(1000)), max_length=100)
+    with redis.Redis(port=lab.service.port) as client:
+        assert 100 <= client.xlen("streamer:gate") < 300
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
+def test_refused_credentials(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server: Any = RedisServer(tmp_path / "x", "right") if kind == "redis" else None
+    server = server or PostgresServer(tmp_path / "x")
+    sink: Any = Redis if kind == "redis" else Postgres
+    path = tmp_path / "a.outbox"
+    server.start()
+    try:
+        url = server.url.replace("$PG_PASSWORD", "$WORD").replace("//127", "//:$WORD@127")
+        monkeypatch.setenv("WORD", "hunter2")
+        made = sink(str(path), url=url, retry_s=0.2)
+        made.open(STREAMS)
+        made.write(seen(1))
+        made.close()
+        assert "refuses user or password" in caplog.text or "authentication failed" in caplog.text
+        assert "1 records wait" in caplog.text
+        assert "hunter2" not in caplog.text
+        monkeypatch.setenv("WORD", "right")
+        made = sink(str(path), url=url, retry_s=0.2)
+        made.open(STREAMS)
+        wait_until(lambda: not made.waiting)
+        made.close()
+    finally:
+        server.kill()
+    assert not any(b"hunter2" in p.read_bytes() for p in tmp_path.glob("a.*"))
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda p: Mqtt(p, url="http://x"), "mqtt:// or mqtts://HOST"),
+        (lambda p: Mqtt(p, url="mqtt://a:b@x"), "has a password in it"),
+        (lambda p: Mqtt(p, url="mqtt://x", topic="{strem}"), "{stream}, {record}, {kind}"),
+        (lambda p: Redis(p, url="redis:/x"), "redis:// or rediss://HOST"),
+        (lambda p: Postgres(p, url="postgresql://x", table="a;b"), "wanted NAME or SCHEMA.NAME"),
+        (lambda p: Kafka(p, servers=" "), "servers is empty"),
+        (lambda p: Kafka(p, servers="x", options={"sasl.password": "b"}), "stands in the file"),
+        (lambda p: Redis(p[:-1], url="redis://x"), "ends in .outbox"),
+    ],
+)
+def test_settings_that_are_wrong(tmp_path: Path, make: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        make(str(tmp_path / "a.outbox"))
+
+
+def test_settings_that_librdkafka_does_not_know(tmp_path: Path) -> None:
+    sink = Kafka(str(tmp_path / "a.outbox"), servers="127.0.0.1:1", options={"sasl.user": "x"})
+    with pytest.raises(OutputError, match=r"kafka://127.0.0.1:1: No such configuration property"):
+        sink.open(STREAMS)
+    sink.close()
+
+
+@pytest.mark.parametrize("sink", [Mqtt, Redis, Postgres, Webhook])
+def test_a_host_that_does_not_exist(
+    sink: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheme = {Mqtt: "mqtt", Redis: "redis", Postgres: "postgresql", Webhook: "https"}[sink]
+    made = sink(str(tmp_path / "a.outbox"), url=f"{scheme}://no.such.host.invalid", retry_s=60.0)
+    made.open(STREAMS)
+    made.write(seen(1))
+    made.close()
+    first = caplog.messages[0]
+    assert first.startswith(f"{scheme}://no.such.host.invalid: ")
+    assert "not known" in first or "not found" in first or "resolve" in first

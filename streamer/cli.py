@@ -348,6 +348,24 @@ def deliver(
     raise typer.Exit(send(out_dir, dead=dead, wait_s=wait_s, json_path=json_path, quiet=quiet))
 
 
+@app.command()
+def export(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="OUT, OUT/STEM, or a file.")],
+    coco: Annotated[Path | None, typer.Option(metavar="FILE", help="COCO instances.")] = None,
+    mot: Annotated[Path | None, typer.Option(metavar="FOLDER", help="MOT Challenge text.")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="records.parquet and tracks.parquet.")
+    ] = None,
+) -> None:
+    """Write the stored tracks and captions of a run for other tools; nothing is decoded.
+
+    Example: `streamer export out/gate --coco gate.coco.json --mot mot`.
+    """
+    from streamer.commands.export import export as write
+
+    raise typer.Exit(write(run_path, coco=coco, mot=mot, parquet=parquet))
+
+
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:

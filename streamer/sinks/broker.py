@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,6 +192,19 @@ def address_of(url: str, schemes: Sequence[str], sink: str) -> Address:
         password=secret(parts.password),
         path=path if whole else from_environment(path, sink),
     )
+
+
+def trusted(ca: str, sink: str) -> ssl.SSLContext:
+    """Whom to believe: the authorities in a PEM file, or those of the system.
+
+    Raises:
+        OutputError: when the file cannot be read as one.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca or None)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or "no certificates in it"
+        raise OutputError(f"{sink}: {ca} cannot be read ({reason}); give a PEM file") from None
 
 
 def needs(module: str, extra: str, sink: str) -> ModuleType:

@@ -66,7 +66,7 @@ class Courier:
         self._more.set()
         self._hurry.set()
         if self._thread.ident is not None:
-            self._thread.join()  # a broker's calls end within seconds
+            self._thread.join(30.0)  # a broker's calls end within seconds; a resolver's may not
 
     @property
     def running(self) -> bool:

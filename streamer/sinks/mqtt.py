@@ -17,6 +17,7 @@ from streamer.sinks.broker import (
     filled,
     needs,
     shown_url,
+    trusted,
 )
 from streamer.sinks.delivered import Delivered
 
@@ -37,6 +38,7 @@ class MqttBroker(Broker):
             "_" for the characters that mean something in topics.
         client_id: "" lets the broker choose one.
         retain: let the broker keep the last record of each topic for those who come later.
+        ca: a PEM file of the authorities that may vouch for the broker, in place of the usual ones.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class MqttBroker(Broker):
         topic: str = "streamer/{stream}/{kind}",
         client_id: str = "",
         retain: bool = False,
+        ca: str = "",
     ) -> None:
         checked_url(url, _SCHEMES)
         checked_pattern(topic, "topic")
@@ -53,6 +56,7 @@ class MqttBroker(Broker):
         self._topic = topic
         self._client_id = client_id
         self._retain = retain
+        self._ca = ca
         self._client: Client | None = None
         self._news = Condition()
         self._connected: str | None = None  # None: no answer yet, "": yes, else why not
@@ -62,6 +66,7 @@ class MqttBroker(Broker):
     def ready(self) -> None:
         needs("paho.mqtt.client", "brokers", self.shown)
         address_of(self._url, _SCHEMES, self.shown)
+        trusted(self._ca, self.shown)
 
     def connect(self) -> None:
         from paho.mqtt.client import Client
@@ -79,7 +84,7 @@ class MqttBroker(Broker):
         if address.user is not None:
             client.username_pw_set(address.user, address.password)
         if tls:
-            client.tls_set()
+            client.tls_set_context(trusted(self._ca, self.shown))
         client.connect_timeout = _TIMEOUT_S
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect

@@ -27,6 +27,7 @@ from streamer.sinks.broker import (
     needs,
     shown_url,
     split_url,
+    trusted,
 )
 from streamer.sinks.delivered import Delivered
 from streamer.sinks.targets import ForbiddenError, resolve
@@ -65,6 +66,7 @@ class WebhookBroker(Broker):
         headers: more headers; $NAME in their values is taken from the environment.
         allow_private: also connect to addresses that are not of the public internet.
         source: `source` of the CloudEvents; "/" and the stream's name follow.
+        ca: a PEM file of the authorities that may vouch for the host, in place of the usual ones.
     """
 
     batch_size: ClassVar[int] = 1
@@ -76,6 +78,7 @@ class WebhookBroker(Broker):
         headers: dict[str, str] | None = None,
         allow_private: bool = False,
         source: str = "urn:osprey-streamer",
+        ca: str = "",
     ) -> None:
         checked_url(url, _SCHEMES)
         checked_secret(secret, "secret")
@@ -88,6 +91,7 @@ class WebhookBroker(Broker):
         self._headers = headers or {}
         self._allow_private = allow_private
         self._source = source
+        self._ca = ca
         self._client: httpx.Client | None = None
 
     def ready(self) -> None:
@@ -95,13 +99,19 @@ class WebhookBroker(Broker):
         address_of(self._url, _SCHEMES, self.shown)
         self._own_headers()
         self._key()
+        trusted(self._ca, self.shown)
 
     def connect(self) -> None:
         import httpx
 
         for name in ("httpx", "httpcore"):  # they log whole addresses
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = httpx.Client(timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False)
+        self._client = httpx.Client(
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            follow_redirects=False,
+            verify=trusted(self._ca, self.shown),
+        )
 
     def send(self, messages: Sequence[Message]) -> dict[int, str]:
         refused: dict[int, str] = {}

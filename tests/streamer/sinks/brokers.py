@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,18 @@ class Mosquitto(Service):
 
     def command(self) -> list[str]:
         return [program("mosquitto"), "-c", str(self.folder / "conf")]
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """A certificate for a host that vouches for itself, and its key."""
+    cert, key = folder / f"{host}.pem", folder / f"{host}.key"
+    subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={host}", "-addext",
+         f"subjectAltName=DNS:{host}", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
 
 
 class RedisServer(Service):
@@ -228,9 +241,13 @@ class Receiver:
     It keeps what it has said yes to, across `kill` and `start`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
         self.port = free_port()
+        self.tls = tls
+        self.names: list[str | None] = []  # that clients asked for (SNI)
         self.url = f"http://127.0.0.1:{self.port}/hook"
+        if tls is not None:
+            self.url = f"https://localhost:{self.port}/hook"
         self.received: list[dict[str, Any]] = []
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: Callable[[str, bytes], tuple[int, dict[str, str]]] = lambda *_: (204, {})
@@ -266,6 +283,11 @@ class Receiver:
         ThreadingHTTPServer.allow_reuse_address = True
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
+        if self.tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.tls)
+            context.sni_callback = lambda _, name, __: self.names.append(name)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def kill(self) -> None:

@@ -11,7 +11,14 @@ import pytest
 from streamer.records import Event
 from streamer.sinks.mqtt import Mqtt
 from streamer.sinks.outbox import Outbox
-from tests.streamer.sinks.brokers import Mosquitto, MqttConsumer, program, running, wait_until
+from tests.streamer.sinks.brokers import (
+    Mosquitto,
+    MqttConsumer,
+    certificate,
+    program,
+    running,
+    wait_until,
+)
 from tests.streamer.sinks.sink_records import STREAM, caption, event
 
 
@@ -75,3 +82,20 @@ def test_refused_credentials_are_told_without_them(
     outbox = Outbox(tmp_path / "a.outbox")
     assert outbox.waiting == 0
     outbox.close()
+
+
+def test_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cert, key = certificate(tmp_path, "localhost")
+    settings = f"allow_anonymous true\ncertfile {cert}\nkeyfile {key}"
+    with running(Mosquitto(tmp_path / "mosquitto", settings)) as broker:
+        url = f"mqtts://localhost:{broker.port}"
+        sink = Mqtt(str(tmp_path / "a.outbox"), url=url, ca=str(cert))
+        sink.open([STREAM])
+        sink.write(event(1.0, "cut"))
+        sink.close()
+        assert not caplog.messages
+        sink = Mqtt(str(tmp_path / "a.outbox"), url=url)
+        sink.open([STREAM])
+        sink.write(event(2.0, "cut"))
+        sink.close()
+        assert "CERTIFICATE_VERIFY_FAILED" in caplog.text

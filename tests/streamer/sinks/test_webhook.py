@@ -19,7 +19,14 @@ from streamer.errors import OutputError
 from streamer.records import StreamInfo
 from streamer.sinks.targets import is_public
 from streamer.sinks.webhook import Webhook, retry_after_s
-from tests.streamer.sinks.brokers import Receiver, free_port, running, valid_signature, wait_until
+from tests.streamer.sinks.brokers import (
+    Receiver,
+    certificate,
+    free_port,
+    running,
+    valid_signature,
+    wait_until,
+)
 from tests.streamer.sinks.sink_records import STREAM, caption, event
 
 
@@ -218,6 +225,28 @@ def test_redirects_are_checked_too(
     caplog.clear()
     send(hook(receiver, tmp_path), event(1.0, "cut"))
     assert "redirects in a circle" in caplog.text
+
+
+def test_tls_checks_the_name_although_the_address_is_pinned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    right, wrong = (certificate(tmp_path, host) for host in ("localhost", "other.example"))
+    with running(Receiver(right)) as receiver:
+        send(hook(receiver, tmp_path, ca=str(right[0])), event(1.0, "cut"))
+        assert len(receiver.received) == 1
+        assert receiver.names == ["localhost"]
+        assert receiver.requests[0][1]["host"] == f"localhost:{receiver.port}"
+        assert not caplog.messages
+        send(hook(receiver, tmp_path), event(2.0, "cut"))  # nobody known vouches for it
+        assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+        assert len(receiver.received) == 1
+    caplog.clear()
+    with running(Receiver(wrong)) as receiver:
+        send(hook(receiver, tmp_path, ca=str(wrong[0])), event(1.0, "cut"))
+        assert "Hostname mismatch" in caplog.text
+        assert not receiver.received
+    with pytest.raises(OutputError, match=r"localhost\.key cannot be read"):
+        hook(receiver, tmp_path, ca=str(right[1])).open([STREAM])
 
 
 @pytest.mark.parametrize(

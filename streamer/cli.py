@@ -230,15 +230,33 @@ def search(
     from_time: Annotated[str | None, typer.Option("--from", help="12.5 or 1:02:03.5")] = None,
     to_time: Annotated[str | None, typer.Option("--to", help="12.5 or 1:02:03.5")] = None,
     stream: Annotated[str | None, typer.Option(help="The id of one stream.")] = None,
+    zone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE:NAME|POINTS",
+            help="Half inside a zone of a rule file, or of [[x, y], ...], at some moment.",
+        ),
+    ] = None,
+    near: Annotated[
+        str | None,
+        typer.Option(metavar="[STREAM#]TRACK", help="Beside that track at some moment."),
+    ] = None,
+    within: Annotated[
+        float, typer.Option(min=0.0, help="How near, as a share of the picture's diagonal.")
+    ] = 0.05,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     json_path: JsonFile = None,
 ) -> None:
-    """Find captions by their words. Example: `streamer search out 'red car' --from 1:00`."""
+    """Find captions by their words, and by where their tracks were.
+
+    Examples: `streamer search out 'red car' --from 1:00`, `streamer search out person --near
+    gate#3`, `streamer search out --zone surveillance:middle`.
+    """
     from streamer.commands.search import search_catalog
 
     code = search_catalog(
-        out_dir, words, from_time=from_time, to_time=to_time, stream=stream, limit=limit,
-        json_path=json_path,
+        out_dir, words, from_time=from_time, to_time=to_time, stream=stream, zone=zone, near=near,
+        within=within, limit=limit, json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 

@@ -65,7 +65,7 @@ def test_zones(catalog: Path) -> None:
     assert search(catalog, "--zone", f"{rules}:left", "--from", 0.23) == {"cat"}
     assert search(catalog, "--zone", f"{rules}:corner") == set()
     assert search(catalog, "--zone", "[[0.75, 0], [1, 0], [1, 1], [0.75, 1]]") == {"dog"}
-    assert search(catalog, "--zone", "[[100, 30], [160, 30], [160, 70]]", "blue") == {"blue car"}
+    assert search(catalog, "--zone", "[[100, 30], [128, 30], [128, 70], [100, 70]]") == {"blue car"}
 
 
 def test_near(catalog: Path) -> None:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow-test live-check gpu-check wheel-check clean
+.PHONY: help setup demo test check slow-test live-check broker-check gpu-check wheel-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ #/' | column -t -s '#'
@@ -14,7 +14,7 @@ setup: $(STAMP)  ## .venv with everything pinned in constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt \
-		-e '.[dev,sam,clip,endpoint,official,decord,scroll,ray,metrics]'
+		-e '.[dev,sam,clip,endpoint,official,decord,scroll,ray,metrics,brokers,parquet]'
 	@touch $@
 
 demo: setup  ## render a film, caption it, and say where the results lie
@@ -41,6 +41,9 @@ live-check: setup  ## cameras over RTSP: a real server, killed, hanging, refusin
 		|| sudo apt-get install -y --no-install-recommends $(RTSP_SERVER)
 	$(BIN)/python -m pytest -m live -rP tests/live
 
+broker-check: setup  ## brokers away for a minute each (mosquitto, redis-server, postgresql where installed)
+	$(BIN)/python -m pytest -m slow -rPs tests/streamer/sinks/test_brokers.py
+
 gpu-check:  ## every CUDA test and the benchmark; needs no .venv, only torch and a few others
 	PYTHONPATH=$(CURDIR) $(PYTHON) -m model.evaluation.gpu_check
 
@@ -50,7 +53,7 @@ wheel-check: setup  ## build the wheel, install it into an empty environment, ru
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --quiet -c constraints.txt build/wheel/*.whl
 	cd build/wheel && venv/bin/streamer --help && venv/bin/streamer doctor \
-		&& for name in quickstart documentary surveillance private batch live; do venv/bin/streamer check $$name || exit 2; done
+		&& for name in quickstart documentary surveillance private batch live alerts; do venv/bin/streamer check $$name || exit 2; done
 
 clean:  ## remove what the other targets made
 	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache

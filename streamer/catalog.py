@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.errors import InputError
+from streamer.mask import Mask
 
 NAME = "catalog.sqlite"
 
@@ -80,7 +82,7 @@ class Catalog:
                 mean nothing; no words find everything.
             from_ns, to_ns: captions that hold at some moment from here to there.
             stream_id: of this stream only.
-            limit: at most so many.
+            limit: at most so many; -1: all.
         """
         wanted, values = [], list[Any]()
         query = fts_query(words)
@@ -112,6 +114,31 @@ class Catalog:
         with self._reading():
             rows = self._db.execute(statement, (*values, limit)).fetchall()
         return [Hit(**dict(row)) for row in rows]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the masks of tracks were kept."""
+        with self._reading():
+            return self._db.execute("SELECT 1 FROM track_mask LIMIT 1").fetchone() is not None
+
+    def masks(
+        self,
+        stream_id: str,
+        track_id: int,
+        *,
+        from_ns: int | None = None,
+        to_ns: int | None = None,
+    ) -> Iterator[tuple[int, Mask]]:
+        """A track's masks with their times, in order."""
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT time_ns, mask FROM track_mask WHERE stream_id = ? AND track_id = ?"
+                " AND time_ns >= coalesce(?, time_ns) AND time_ns <= coalesce(?, time_ns)"
+                " ORDER BY time_ns",
+                (stream_id, track_id, from_ns, to_ns),
+            )
+            for time_ns, mask in rows:
+                yield time_ns, Mask.from_json(json.loads(mask))
 
     def best_jpeg(self, stream_id: str, track_id: int) -> bytes | None:
         """A small picture of a track's best view."""

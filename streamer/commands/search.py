@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from rich.table import Table
 
-from streamer.catalog import Catalog
+from streamer.catalog import Catalog, Hit
 from streamer.clock import format_ns, parse_time_ns
 from streamer.commands.running import OK, out, write_json
 from streamer.errors import ConfigError, InputError
@@ -20,6 +22,9 @@ def search_catalog(
     from_time: str | None,
     to_time: str | None,
     stream: str | None,
+    zone: str | None,
+    near: str | None,
+    within: float,
     limit: int,
     json_path: Path | None,
 ) -> int:
@@ -30,7 +35,17 @@ def search_catalog(
     with Catalog(path) as catalog:
         if stream is not None and stream not in (known := catalog.streams()):
             raise InputError(f"{catalog.path}: no stream {stream!r}{nearest(stream, known)}")
-        hits = catalog.search(words, from_ns=from_ns, to_ns=to_ns, stream_id=stream, limit=limit)
+        tests: list[Callable[[Hit], bool]] = []
+        if zone is not None or near is not None:
+            from streamer.commands.search_places import InZone, Near
+
+            span_ns = (from_ns, to_ns)
+            tests += [InZone(catalog, zone, span_ns)] if zone is not None else []
+            tests += [Near(catalog, near, within, span_ns)] if near is not None else []
+        found = catalog.search(
+            words, from_ns=from_ns, to_ns=to_ns, stream_id=stream, limit=-1 if tests else limit
+        )
+        hits = list(islice((hit for hit in found if all(test(hit) for test in tests)), limit))
     table = Table(box=None, pad_edge=False)
     for column in ("stream", "from", "to", "track", "caption", "detail"):
         table.add_column(column, justify="right" if column == "track" else "left")

@@ -11,6 +11,7 @@ import numpy as np
 from streamer.catalog_writer import Best, CatalogWriter, TrackRow
 from streamer.interfaces import Sink
 from streamer.records import Caption, Event, Frame, Region, StreamInfo, TrackedFrame
+from streamer.sinks.views import MUCH_BETTER, quality
 
 _JPEG_SIDE_PX = 160
 
@@ -80,7 +81,7 @@ class Catalog(Sink[TrackedFrame | Caption | Event]):
             key = (frame.stream_id, region.track_id)
             if self.masks:
                 writer.mask(frame.stream_id, frame.time_ns, frame.index, region)
-            quality = _quality(frame, region)
+            found = quality(frame, region)
             row = self._rows.get(key)
             if row is None:
                 best = self._best(frame, region)
@@ -88,12 +89,12 @@ class Catalog(Sink[TrackedFrame | Caption | Event]):
                     stream_id=frame.stream_id, track_id=region.track_id, first_ns=frame.time_ns,
                     last_ns=frame.time_ns, frames=1, best=best,
                 )  # fmt: skip
-                self._quality[key] = quality
+                self._quality[key] = found
             else:
                 row.last_ns, row.frames = frame.time_ns, row.frames + 1
-                if quality > 1.2 * self._quality[key]:  # a little better is not worth a picture
+                if found > MUCH_BETTER * self._quality[key]:
                     row.best = self._best(frame, region)
-                    self._quality[key] = quality
+                    self._quality[key] = found
             self._changed.add(key)
 
     def _best(self, frame: Frame, region: Region) -> Best:
@@ -107,14 +108,6 @@ class Catalog(Sink[TrackedFrame | Caption | Event]):
         self._changed.discard(key)
         if row is not None:
             self._opened().track(row)
-
-
-def _quality(frame: Frame, region: Region) -> float:
-    """Pixels of the mask, fewer where the picture may cut it off."""
-    height, width = frame.hw
-    x0, y0, x1, y1 = region.box_xyxy
-    cut_off = x0 <= 2 or y0 <= 2 or x1 >= width - 2 or y1 >= height - 2
-    return region.mask.area_px * (0.5 + 0.5 * region.score) * (0.3 if cut_off else 1.0)
 
 
 def _jpeg(frame: Frame, region: Region) -> bytes:

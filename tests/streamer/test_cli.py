@@ -42,7 +42,9 @@ def test_help_teaches() -> None:
     assert json.loads(streamer("schema").stdout) == json_schema()
 
 
-@pytest.mark.parametrize("name", ["quickstart", "documentary", "surveillance", "private", "batch"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", "documentary", "surveillance", "private", "batch", "alerts"]
+)
 def test_the_configurations_that_come_along_are_fine(name: str) -> None:
     done = streamer("check", name)
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ from streamer.commands.evaluate_app import evaluate_app
 from streamer.commands.models_app import models_app
 from streamer.commands.options import (
     Config,
+    ControlAt,
     JsonFile,
     MetricsAt,
     OutDir,
@@ -28,8 +29,10 @@ from streamer.commands.options import (
 )
 from streamer.commands.rules import rules_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
+from streamer.commands.streams import streams_app
 from streamer.commands.train_app import train_app
 from streamer.errors import StreamerError
+from streamer.passwords import hide_arguments
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,6 +47,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(models_app, name="models")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(rules_app, name="rules")
+app.add_typer(streams_app, name="streams")
 
 
 class Changed(str, Enum):
@@ -118,6 +122,7 @@ def watch(
     quiet: Quiet = False,
     ray: Ray = None,
     metrics: MetricsAt = None,
+    control: ControlAt = None,
 ) -> None:
     """Watch cameras: words and events as they come, with Unix time, until Ctrl-C.
 
@@ -126,7 +131,7 @@ def watch(
     taken from the environment, and never shown).
 
     RTSP, HTTP, HLS, RTMP, SRT, capture devices, named pipes. A camera that breaks off is connected
-    to again, for ever; the others go on.
+    to again, for ever; the others go on. `streamer streams` adds and removes cameras meanwhile.
     """
     from streamer.commands.watch import watch_streams
 
@@ -141,6 +146,7 @@ def watch(
             quiet=quiet,
             ray=ray,
             metrics=metrics,
+            control=control,
         )
     )
 
@@ -335,6 +341,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line and exit code 2."""
+    hide_arguments(sys.argv)
     try:
         app()
     except StreamerError as error:

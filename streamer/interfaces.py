@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
-from streamer.records import Event, Frame, Record, StreamInfo
+from streamer.records import Event, Frame, Record, StreamInfo, StreamLeft
 
 In = TypeVar("In", bound=Record)
 Out = TypeVar("Out", bound=Record)
@@ -55,8 +55,11 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(self) -> Iterator[Frame | Event]:
+    def read(self) -> Iterator[Frame | Event | StreamInfo | StreamLeft]:
         """Frames in the order of time, per stream with strictly increasing `time_ns`.
+
+        A live source may give the StreamInfo of a stream that joins, before anything of it, and
+        StreamLeft when one leaves; a stream that has left does not come again.
 
         An input that breaks in the middle is not an exception: everything decodable is yielded,
         then an Event of kind `input_error` with `data={"reason": ...}` says where and why.
@@ -112,6 +115,7 @@ class Sink(ABC, Generic[In]):
     """
 
     ordered: bool = False
+    one_stream: ClassVar[bool] = False  # it has no place for a second one
 
     def open(self, streams: Sequence[StreamInfo]) -> None:
         """Check that the output can be written and open it.
@@ -119,6 +123,9 @@ class Sink(ABC, Generic[In]):
         Raises:
             OutputError: with one line that names the output, what is wrong and what to do.
         """
+
+    def join(self, info: StreamInfo) -> None:
+        """A stream has joined a live run; called before its first record is written."""
 
     @abstractmethod
     def write(self, record: In) -> None: ...

@@ -33,7 +33,7 @@ SECRET = "s3cret-w0rd"
 CONFIG = """
 source:
   use: streamer.sources.live.LiveVideo
-  with: {urls: {cam: "${input}"}, sample_fps: 10, connect_s: 3, stall_s: 2}
+  with: {urls: {cam: "${input}"}, sample_fps: 10, connect_s: 3, stall_s: 5}
 steps:
   track: {use: operators.track.Track, with: {work_height_px: 64}}
 sinks:

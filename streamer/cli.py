@@ -158,7 +158,13 @@ def run(
     variables: Var = None,
     inputs: Annotated[
         str | None,
-        typer.Option("--inputs", metavar="PATTERN|MANIFEST", help="Many: '**/*.mp4', .csv, .jsonl"),
+        typer.Option(
+            "--inputs", metavar="PATTERN|URL", help="Many: '**/*.mp4', 's3://b/**/*.mp4'."
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option("--manifest", metavar="FILE|URL", help="Many: a .csv, .jsonl or .parquet."),
     ] = None,
     out_dir: OutDir = Path("out"),
     attempts: Annotated[int, typer.Option(min=1, help="Tries of each of many inputs.")] = 3,
@@ -177,15 +183,18 @@ def run(
     --set select.max_age_s=5`.
 
     Many: `streamer run batch --inputs 'footage/**/*.mp4' -o out` fills in ${input}, ${out} and
-    ${stem} for each; the columns of a manifest are variables too. Outputs appear when they are
+    ${stem} for each. A manifest has the column input (or path, or url), may have stem (of the
+    outputs) and stream_id, and its others are variables too. Outputs appear when they are
     whole, failures are tried again and then set aside (`streamer retry`), and the same command
     does what is missing.
     """
-    if inputs is not None:
+    if inputs is not None and manifest is not None:
+        raise typer.BadParameter("give either --inputs or --manifest", param_hint="--manifest")
+    if (many := manifest or inputs) is not None:
         from streamer.commands.batch import run_batch
 
         code = run_batch(
-            inputs, out_dir, config=config, overrides=overrides or [],
+            many, out_dir, manifest=manifest is not None, config=config, overrides=overrides or [],
             variables=_pairs(variables or []), attempts=attempts, jobs=jobs,
             changed=changed.value, ray=ray, json_path=json_path, quiet=quiet,
         )  # fmt: skip

@@ -172,6 +172,15 @@ def run(
     changed: Annotated[
         Changed, typer.Option(help="With inputs that another configuration has done.")
     ] = Changed.ASK,
+    split_s: Annotated[
+        float | None,
+        typer.Option(
+            "--split-s",
+            metavar="SECONDS",
+            min=1,
+            help="Split many films at cuts into pieces of at least so long, done side by side.",
+        ),
+    ] = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
     ray: Ray = None,
@@ -196,7 +205,7 @@ def run(
         code = run_batch(
             many, out_dir, manifest=manifest is not None, config=config, overrides=overrides or [],
             variables=_pairs(variables or []), attempts=attempts, jobs=jobs,
-            changed=changed.value, ray=ray, json_path=json_path, quiet=quiet,
+            changed=changed.value, split_s=split_s, ray=ray, json_path=json_path, quiet=quiet,
         )  # fmt: skip
         raise typer.Exit(code)
     from streamer.commands.caption import find_config

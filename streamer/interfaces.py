@@ -78,11 +78,14 @@ class Operator(ABC, Generic[In, Out]):
 
     `keyed`: one worker owns a stream and sees its items in order (trackers). Otherwise workers
     are a pool and items of a stream may go to any of them (captioning).
+    `forgets_at_cuts`: from the frame of a `cut` event on, a keyed one makes what a new one would
+    make, but for the numbers of tracks and frames.
     """
 
     resources: ClassVar[Resources] = Resources()
     batch_size: int = 1
     keyed: ClassVar[bool] = False
+    forgets_at_cuts: bool = False
 
     def setup(self) -> None:
         """Runs once in the worker before the first item: load weights, open devices."""
@@ -116,6 +119,7 @@ class Sink(ABC, Generic[In]):
 
     ordered: bool = False
     one_stream: ClassVar[bool] = False  # it has no place for a second one
+    from_records: ClassVar[bool] = False  # it needs no pictures: stored records give the same
 
     def open(self, streams: Sequence[StreamInfo]) -> None:
         """Check that the output can be written and open it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from streamer.commands.running import (
     runner,
     write_json,
 )
+from streamer.commands.split import Splitter
 from streamer.config import load_pipeline
 from streamer.errors import ConfigError, InputError, StreamerError
 from streamer.passwords import hidden
+from streamer.pipeline import Pipeline
 from streamer.progress import Progress
 from streamer.remote import at_hand
 from streamer.report import RunReport, Tally
@@ -48,6 +50,7 @@ def run_batch(
     ray: str | None,
     json_path: Path | None,
     quiet: bool,
+    split_s: float | None = None,
 ) -> int:
     """Do what is missing of the inputs.
 
@@ -55,6 +58,7 @@ def run_batch(
         inputs, manifest: see `streamer.batch.find_inputs`.
         changed: what becomes of units that were done with another configuration: "ask" (an error
             that says so), "redo" or "keep".
+        split_s: split films at cuts into pieces of at least so many seconds; None: never.
 
     Raises:
         StreamerError: for what is wrong with all of them: configuration, inputs, outputs.
@@ -70,9 +74,22 @@ def run_batch(
         run = runner(ray)
         fetched = out_dir / _FETCHED
         shutil.rmtree(fetched, ignore_errors=True)  # what a run that was killed left
+        splitter: Splitter | None = None
+        if split_s is not None:
+
+            def load(unit: Unit, folder: Path, settings: Sequence[str]) -> Pipeline:
+                return _load(path, unit, folder, variables, [*overrides, *settings])
+
+            splitter = Splitter(out_dir, split_s, load, fingerprint)
         with interruptible() as stop:
 
+            def piece(unit: Unit, folder: Path) -> RunReport:
+                assert splitter is not None
+                return run(splitter.pipeline(unit, folder), tally=Tally(), stop=stop)
+
             def one(unit: Unit, folder: Path) -> RunReport:
+                if splitter is not None and (done := splitter.joined(unit, folder, units)):
+                    return done
                 tally = Tally()
                 view: AbstractContextManager[Any] = nullcontext()
                 if jobs == 1 and not quiet:
@@ -85,11 +102,21 @@ def run_batch(
                         said = str(error).replace(str(here), hidden(unit.input))
                         raise type(error)(said) from error
 
-            batch = Batch(
-                units, out_dir, config=fingerprint, run=one, attempts=attempts, jobs=jobs, stop=stop
-            )
-            told = _Told(len(wanted), sum(unit.state == "done" for unit in wanted))
-            batch.run([unit.id for unit in wanted if unit.state != "failed"], told.tell)
+            def do(run_one: Callable[[Unit, Path], RunReport], chosen: Sequence[Unit]) -> None:
+                batch = Batch(
+                    units, out_dir, config=fingerprint, run=run_one, attempts=attempts, jobs=jobs,
+                    stop=stop,
+                )  # fmt: skip
+                told = _Told(len(chosen), sum(unit.state == "done" for unit in chosen))
+                batch.run([unit.id for unit in chosen if unit.state != "failed"], told.tell)
+
+            if splitter is not None:
+                films = [units.get(unit.id) for unit in wanted]
+                if parts := splitter.plan(films, units, stop):
+                    do(piece, parts)
+            do(one, wanted)
+            if splitter is not None:
+                splitter.forget_done(wanted, units)
         shutil.rmtree(fetched, ignore_errors=True)
         wanted = [units.get(unit.id) for unit in wanted]
     finally:
@@ -159,7 +186,7 @@ def _load(
     overrides: Sequence[str],
     *,
     place: str | None = None,
-) -> Any:
+) -> Pipeline:
     """The pipeline of a unit; `place` is where its input lies now."""
     own = {"input": place or unit.input, "out": str(folder), "stem": unit.stem}
     if stream_id := unit.variables.get("stream_id"):

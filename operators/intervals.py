@@ -20,6 +20,7 @@ class Intervals(Operator[Caption | Event, Caption]):
 
     resources = Resources(cpus=0.1)
     keyed = True
+    forgets_at_cuts = True
 
     def __init__(self) -> None:
         self._open: dict[str, dict[int, Caption]] = {}

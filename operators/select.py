@@ -64,6 +64,7 @@ class Select(Operator[TrackedFrame | Event, CaptionRequest | Event]):
 
     resources = Resources(cpus=0.2)
     keyed = True
+    forgets_at_cuts = True
 
     def __init__(
         self,

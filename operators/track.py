@@ -83,6 +83,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         self.sam_proposes = sam_proposes
         self.sam_every_ns = round(sam_every_s * 1e9)
         self.device = device
+        self.forgets_at_cuts = not sam  # what SAM proposes at a cut is as old as its last search
         self._segmenter: Segmenter | None = None
         self._refiners: dict[str, Refiner] = {}
         self._trackers: dict[str, Tracker] = {}

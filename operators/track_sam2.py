@@ -56,6 +56,7 @@ class TrackSam2(Track):
             work_height_px=work_height_px,
             device=device,
         )
+        self.forgets_at_cuts = False
         if not weights:
             raise ValueError("weights is empty; give a folder with SAM 2 or EdgeTAM")
         self.weights = weights

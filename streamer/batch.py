@@ -3,27 +3,24 @@ not done twice, and outputs appear whole or not at all."""
 
 from __future__ import annotations
 
-import csv
 import glob
-import json
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from streamer.errors import ConfigError, InputError, OutputError, StreamerError
+from streamer.manifest import ENDINGS, Input, read_manifest
+from streamer.passwords import hidden
+from streamer.remote import find_remote, is_remote
 from streamer.report import RunReport
 from streamer.units import Unit, Units
 
 _UNFINISHED = ".unfinished"
 _BACK_OFF = 4.0  # each wait is so many times the one before
-
-Input = tuple[str, str, Mapping[str, str]]
-"""An input, the stem of its outputs, and its variables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,28 +34,35 @@ class Finished:
     report: RunReport | None = None
 
 
-def find_inputs(inputs: str) -> list[Input]:
-    """The files that a pattern matches, or the lines of a manifest.
+def find_inputs(inputs: str, *, manifest: bool = False) -> list[Input]:
+    """The files that a path or URL with wildcards matches, or the lines of a manifest.
 
-    A manifest is a CSV file with a header or a JSON Lines file; every line has `input`, may have
-    `stem`, and its other values become variables of the configuration.
+    Args:
+        inputs: the pattern, or the manifest; see `read_manifest`.
+        manifest: whether it must be a manifest; else it is one when it ends like one and is there.
 
     Raises:
         InputError: when nothing is found or a line is not usable, naming it.
+        ConfigError: when what reads such inputs is not installed.
     """
-    path = Path(inputs)
-    if path.suffix.lower() in (".csv", ".jsonl", ".ndjson") and path.is_file():
-        found = _manifest(path)
+    if manifest or (inputs.lower().endswith(ENDINGS) and not glob.has_magic(inputs)):
+        found = read_manifest(inputs)
+    elif is_remote(inputs):
+        found = [
+            (url, PurePosixPath(below).with_suffix("").as_posix(), {})
+            for url, below in find_remote(inputs)
+        ]
     else:
         root = _fixed_part(inputs)
         names = sorted(name for name in glob.glob(inputs, recursive=True) if os.path.isfile(name))
         found = [(name, _stem(Path(name), root), {}) for name in names]
+    shown = hidden(inputs)
     if not found:
-        raise InputError(f"{inputs}: no input found; give a pattern in quotes, or a manifest")
+        raise InputError(f"{shown}: no input found; give a pattern in quotes, or a manifest")
     seen: set[str] = set()
     for source, _, _ in found:
         if source in seen:
-            raise InputError(f"{inputs}: {source} is given twice; each input once")
+            raise InputError(f"{shown}: {hidden(source)} is given twice; each input once")
         seen.add(source)
     return found
 
@@ -183,45 +187,6 @@ def _publish(made: Path, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
     shutil.rmtree(made, ignore_errors=True)
-
-
-def _manifest(path: Path) -> list[Input]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); give a UTF-8 text file") from None
-    rows: list[tuple[int, Any]] = []
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(text.splitlines(), restkey="")
-        if "input" not in (reader.fieldnames or ()):
-            raise InputError(f"{path}: its first line has no column 'input'; add it")
-        rows = [(reader.line_num, row) for row in reader]
-    else:
-        for n, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    rows.append((n, json.loads(line)))
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{path}:{n} is not JSON ({error.msg}); correct it") from None
-    return [_row(path, n, row) for n, row in rows]
-
-
-def _row(path: Path, n: int, row: Any) -> Input:
-    if not isinstance(row, dict) or not isinstance(row.get("input"), str) or not row["input"]:
-        raise InputError(f"{path}:{n} names no input; every line needs 'input'")
-    if "" in row:
-        raise InputError(f"{path}:{n} has more values than the first line has names; correct it")
-    values = {key: str(value) for key, value in row.items() if value not in (None, "")}
-    source = values.pop("input")
-    stem = values.pop("stem", Path(source).stem)
-    return source, _inside(stem, f"{path}:{n}"), values
-
-
-def _inside(stem: str, place: str) -> str:
-    parts = Path(stem).parts
-    if Path(stem).is_absolute() or ".." in parts or not parts:
-        raise InputError(f"{place}: the stem {stem!r} leads out of the output folder; change it")
-    return stem
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -108,6 +108,11 @@ class CatalogWriter:
                 self._start(info)
             self._db.commit()
 
+    def start(self, info: StreamInfo) -> None:
+        """One more stream; what the file had of it goes."""
+        with self._writing():
+            self._start(info)
+
     def caption(self, caption: Caption) -> None:
         """A caption, open or closed."""
         said = read_caption(caption.text)

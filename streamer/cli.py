@@ -16,6 +16,7 @@ from streamer.commands.evaluate_app import evaluate_app
 from streamer.commands.models_app import models_app
 from streamer.commands.options import (
     Config,
+    ControlAt,
     JsonFile,
     MetricsAt,
     OutDir,
@@ -28,8 +29,10 @@ from streamer.commands.options import (
 )
 from streamer.commands.rules import rules_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
+from streamer.commands.streams import streams_app
 from streamer.commands.train_app import train_app
 from streamer.errors import StreamerError
+from streamer.passwords import hide_arguments
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,6 +47,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(models_app, name="models")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(rules_app, name="rules")
+app.add_typer(streams_app, name="streams")
 
 
 class Changed(str, Enum):
@@ -118,6 +122,7 @@ def watch(
     quiet: Quiet = False,
     ray: Ray = None,
     metrics: MetricsAt = None,
+    control: ControlAt = None,
 ) -> None:
     """Watch cameras: words and events as they come, with Unix time, until Ctrl-C.
 
@@ -126,7 +131,7 @@ def watch(
     taken from the environment, and never shown).
 
     RTSP, HTTP, HLS, RTMP, SRT, capture devices, named pipes. A camera that breaks off is connected
-    to again, for ever; the others go on.
+    to again, for ever; the others go on. `streamer streams` adds and removes cameras meanwhile.
     """
     from streamer.commands.watch import watch_streams
 
@@ -141,6 +146,7 @@ def watch(
             quiet=quiet,
             ray=ray,
             metrics=metrics,
+            control=control,
         )
     )
 
@@ -152,7 +158,13 @@ def run(
     variables: Var = None,
     inputs: Annotated[
         str | None,
-        typer.Option("--inputs", metavar="PATTERN|MANIFEST", help="Many: '**/*.mp4', .csv, .jsonl"),
+        typer.Option(
+            "--inputs", metavar="PATTERN|URL", help="Many: '**/*.mp4', 's3://b/**/*.mp4'."
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option("--manifest", metavar="FILE|URL", help="Many: a .csv, .jsonl or .parquet."),
     ] = None,
     out_dir: OutDir = Path("out"),
     attempts: Annotated[int, typer.Option(min=1, help="Tries of each of many inputs.")] = 3,
@@ -160,6 +172,15 @@ def run(
     changed: Annotated[
         Changed, typer.Option(help="With inputs that another configuration has done.")
     ] = Changed.ASK,
+    split_s: Annotated[
+        float | None,
+        typer.Option(
+            "--split-s",
+            metavar="SECONDS",
+            min=1,
+            help="Split many films at cuts into pieces of at least so long, done side by side.",
+        ),
+    ] = None,
     json_path: JsonFile = None,
     quiet: Quiet = False,
     ray: Ray = None,
@@ -171,17 +192,20 @@ def run(
     --set select.max_age_s=5`.
 
     Many: `streamer run batch --inputs 'footage/**/*.mp4' -o out` fills in ${input}, ${out} and
-    ${stem} for each; the columns of a manifest are variables too. Outputs appear when they are
+    ${stem} for each. A manifest has the column input (or path, or url), may have stem (of the
+    outputs) and stream_id, and its others are variables too. Outputs appear when they are
     whole, failures are tried again and then set aside (`streamer retry`), and the same command
     does what is missing.
     """
-    if inputs is not None:
+    if inputs is not None and manifest is not None:
+        raise typer.BadParameter("give either --inputs or --manifest", param_hint="--manifest")
+    if (many := manifest or inputs) is not None:
         from streamer.commands.batch import run_batch
 
         code = run_batch(
-            inputs, out_dir, config=config, overrides=overrides or [],
+            many, out_dir, manifest=manifest is not None, config=config, overrides=overrides or [],
             variables=_pairs(variables or []), attempts=attempts, jobs=jobs,
-            changed=changed.value, ray=ray, json_path=json_path, quiet=quiet,
+            changed=changed.value, split_s=split_s, ray=ray, json_path=json_path, quiet=quiet,
         )  # fmt: skip
         raise typer.Exit(code)
     from streamer.commands.caption import find_config
@@ -396,6 +420,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line and exit code 2."""
+    hide_arguments(sys.argv)
     try:
         app()
     except StreamerError as error:

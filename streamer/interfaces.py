@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
-from streamer.records import Event, Frame, Record, StreamInfo
+from streamer.records import Event, Frame, Record, StreamInfo, StreamLeft
 
 In = TypeVar("In", bound=Record)
 Out = TypeVar("Out", bound=Record)
@@ -55,8 +55,11 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(self) -> Iterator[Frame | Event]:
+    def read(self) -> Iterator[Frame | Event | StreamInfo | StreamLeft]:
         """Frames in the order of time, per stream with strictly increasing `time_ns`.
+
+        A live source may give the StreamInfo of a stream that joins, before anything of it, and
+        StreamLeft when one leaves; a stream that has left does not come again.
 
         An input that breaks in the middle is not an exception: everything decodable is yielded,
         then an Event of kind `input_error` with `data={"reason": ...}` says where and why.
@@ -75,11 +78,14 @@ class Operator(ABC, Generic[In, Out]):
 
     `keyed`: one worker owns a stream and sees its items in order (trackers). Otherwise workers
     are a pool and items of a stream may go to any of them (captioning).
+    `forgets_at_cuts`: from the frame of a `cut` event on, a keyed one makes what a new one would
+    make, but for the numbers of tracks and frames.
     """
 
     resources: ClassVar[Resources] = Resources()
     batch_size: int = 1
     keyed: ClassVar[bool] = False
+    forgets_at_cuts: bool = False
 
     def setup(self) -> None:
         """Runs once in the worker before the first item: load weights, open devices."""
@@ -112,6 +118,8 @@ class Sink(ABC, Generic[In]):
     """
 
     ordered: bool = False
+    one_stream: ClassVar[bool] = False  # it has no place for a second one
+    from_records: ClassVar[bool] = False  # it needs no pictures: stored records give the same
 
     def open(self, streams: Sequence[StreamInfo]) -> None:
         """Check that the output can be written and open it.
@@ -119,6 +127,9 @@ class Sink(ABC, Generic[In]):
         Raises:
             OutputError: with one line that names the output, what is wrong and what to do.
         """
+
+    def join(self, info: StreamInfo) -> None:
+        """A stream has joined a live run; called before its first record is written."""
 
     @abstractmethod
     def write(self, record: In) -> None: ...

@@ -47,6 +47,13 @@ class StreamInfo:
     begin_ns: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamLeft:
+    """A stream has left a run that goes on; nothing more comes of it."""
+
+    stream_id: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
     """One picture of a stream.

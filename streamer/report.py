@@ -107,6 +107,14 @@ class Tally:
                 reads = self._reads.setdefault(stream_id, deque(maxlen=_READS_KEPT))
                 reads.append((time_ns, now_s))
 
+    def joined(self, info: StreamInfo) -> None:
+        """One more stream is being read."""
+        self.streams = (*self.streams, info)
+
+    def left(self, stream_id: str) -> None:
+        """A stream has ended; how long it has been silent matters no more."""
+        self.seen_s.pop(stream_id, None)
+
     def took(self, kind: str, name: str, seconds: float) -> None:
         """Something took so long; see `on_time`."""
         if self.on_time is not None:

@@ -75,6 +75,20 @@ def read_records(path: Path) -> Iterator[Caption | Event]:
     yield from _records(path, ("caption", "event"), _caption_or_event)
 
 
+def read_mixed(path: Path) -> Iterator[TrackedFrame | Caption | Event]:
+    """Records of all kinds in the order written; see `read_tracks`.
+
+    Raises:
+        InputError: naming the line that is none.
+    """
+    size = _Size()
+
+    def made(data: dict[str, Any]) -> TrackedFrame | Caption | Event:
+        return size.tracked(data) if data["record"] == "regions" else _caption_or_event(data)
+
+    yield from _records(path, ("regions", "caption", "event"), made)
+
+
 class _Size:
     """Remembers the size of the last frame that had regions."""
 

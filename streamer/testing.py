@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from streamer.errors import ContractError
 from streamer.geometry import Viewport
 from streamer.interfaces import Operator, Sink, Source
-from streamer.records import Caption, Event, Frame, Record, StreamInfo, TrackedFrame
+from streamer.records import Caption, Event, Frame, Record, StreamInfo, StreamLeft, TrackedFrame
 
 
 class ListSource(Source):
@@ -96,6 +96,8 @@ def _read(source: Source) -> list[Frame | Event]:
         last_ns: dict[str, int] = {}
         records = []
         for record in source.read():
+            if isinstance(record, StreamInfo | StreamLeft):
+                raise ContractError("only live sources let streams join and leave")
             if record.stream_id not in known:
                 raise ContractError(f"{record!r} is of a stream that open() did not name")
             if isinstance(record, Frame):

@@ -97,7 +97,8 @@ class Units:
     def add(self, wanted: Sequence[tuple[str, str, Mapping[str, str]]]) -> list[Unit]:
         """Put inputs into the catalog, each as (input, stem, variables), unless they are there.
 
-        An input that has changed since it was done waits again. Two inputs never share a stem.
+        An input that has changed since it was done, or whose variables have, waits again; one that
+        is a URL is not looked at. Two inputs never share a stem.
 
         Returns:
             The units, in the order given.
@@ -106,7 +107,7 @@ class Units:
             for source, stem, variables in wanted:
                 unit_id = record_id("unit", source)
                 text = json.dumps(dict(variables), sort_keys=True)
-                known = self._one("SELECT stamp, state FROM units WHERE id = ?", unit_id)
+                known = self._one("SELECT stamp, state, variables FROM units WHERE id = ?", unit_id)
                 if known is None:
                     taken = self._one("SELECT 1 FROM units WHERE stem = ?", stem)
                     self._db.execute(
@@ -117,6 +118,9 @@ class Units:
                     continue
                 if known[1] == "done" and known[0] != stamp(source):
                     self._set(unit_id, state="waiting", attempts=0, reason="the input has changed")
+                elif known[1] == "done" and known[2] != text:
+                    reason = "its variables have changed"
+                    self._set(unit_id, state="waiting", attempts=0, reason=reason)
                 self._set(unit_id, variables=text)
         return [self.get(record_id("unit", source)) for source, _, _ in wanted]
 

@@ -61,8 +61,8 @@ class CutDetector:
             _score(then, then_ns, now, time_ns, threshold) >= threshold
             for then, then_ns in reversed(self._shot)
         )
-        if cut:
-            self._shot = []
+        if cut:  # a new shot begins as a stream does
+            self._shot, self._scores = [], []
         self._shot = [s for s in self._shot if time_ns - s[1] <= _FLASH_NS] + [(now, time_ns)]
         return cut
 

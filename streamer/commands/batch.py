@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,17 +23,24 @@ from streamer.commands.running import (
     runner,
     write_json,
 )
+from streamer.commands.split import Splitter
 from streamer.config import load_pipeline
-from streamer.errors import ConfigError, InputError
+from streamer.errors import ConfigError, InputError, StreamerError
+from streamer.passwords import hidden
+from streamer.pipeline import Pipeline
 from streamer.progress import Progress
+from streamer.remote import at_hand
 from streamer.report import RunReport, Tally
 from streamer.units import FILE_NAME, Unit, Units
+
+_FETCHED = ".inputs"
 
 
 def run_batch(
     inputs: str,
     out_dir: Path,
     *,
+    manifest: bool = False,
     config: str,
     overrides: list[str],
     variables: Mapping[str, str],
@@ -41,18 +50,21 @@ def run_batch(
     ray: str | None,
     json_path: Path | None,
     quiet: bool,
+    split_s: float | None = None,
 ) -> int:
     """Do what is missing of the inputs.
 
     Args:
+        inputs, manifest: see `streamer.batch.find_inputs`.
         changed: what becomes of units that were done with another configuration: "ask" (an error
             that says so), "redo" or "keep".
+        split_s: split films at cuts into pieces of at least so many seconds; None: never.
 
     Raises:
         StreamerError: for what is wrong with all of them: configuration, inputs, outputs.
     """
     path = find_config(config)
-    found = find_inputs(inputs)
+    found = find_inputs(inputs, manifest=manifest)
     units = Units(out_dir)
     try:
         wanted = units.add(found)
@@ -60,22 +72,52 @@ def run_batch(
         fingerprint = _fingerprint(path, overrides, variables)
         _check_changed(units, wanted, fingerprint, changed)
         run = runner(ray)
+        fetched = out_dir / _FETCHED
+        shutil.rmtree(fetched, ignore_errors=True)  # what a run that was killed left
+        splitter: Splitter | None = None
+        if split_s is not None:
+
+            def load(unit: Unit, folder: Path, settings: Sequence[str]) -> Pipeline:
+                return _load(path, unit, folder, variables, [*overrides, *settings])
+
+            splitter = Splitter(out_dir, split_s, load, fingerprint)
         with interruptible() as stop:
 
+            def piece(unit: Unit, folder: Path) -> RunReport:
+                assert splitter is not None
+                return run(splitter.pipeline(unit, folder), tally=Tally(), stop=stop)
+
             def one(unit: Unit, folder: Path) -> RunReport:
-                pipeline = _load(path, unit, folder, variables, overrides)
+                if splitter is not None and (done := splitter.joined(unit, folder, units)):
+                    return done
                 tally = Tally()
                 view: AbstractContextManager[Any] = nullcontext()
                 if jobs == 1 and not quiet:
                     view = Progress(tally, err)
-                with view:
-                    return run(pipeline, tally=tally, stop=stop)
+                with at_hand(unit.input, fetched / unit.id) as here, view:
+                    try:
+                        pipeline = _load(path, unit, folder, variables, overrides, place=str(here))
+                        return run(pipeline, tally=tally, stop=stop)
+                    except StreamerError as error:
+                        said = str(error).replace(str(here), hidden(unit.input))
+                        raise type(error)(said) from error
 
-            batch = Batch(
-                units, out_dir, config=fingerprint, run=one, attempts=attempts, jobs=jobs, stop=stop
-            )
-            told = _Told(len(wanted), sum(unit.state == "done" for unit in wanted))
-            batch.run([unit.id for unit in wanted if unit.state != "failed"], told.tell)
+            def do(run_one: Callable[[Unit, Path], RunReport], chosen: Sequence[Unit]) -> None:
+                batch = Batch(
+                    units, out_dir, config=fingerprint, run=run_one, attempts=attempts, jobs=jobs,
+                    stop=stop,
+                )  # fmt: skip
+                told = _Told(len(chosen), sum(unit.state == "done" for unit in chosen))
+                batch.run([unit.id for unit in chosen if unit.state != "failed"], told.tell)
+
+            if splitter is not None:
+                films = [units.get(unit.id) for unit in wanted]
+                if parts := splitter.plan(films, units, stop):
+                    do(piece, parts)
+            do(one, wanted)
+            if splitter is not None:
+                splitter.forget_done(wanted, units)
+        shutil.rmtree(fetched, ignore_errors=True)
         wanted = [units.get(unit.id) for unit in wanted]
     finally:
         units.close()
@@ -101,7 +143,7 @@ def retry(out_dir: Path, *, only_list: bool) -> int:
     try:
         failed = units.all("failed")
         for unit in failed:
-            out.print(f"{unit.input}: {unit.reason}", soft_wrap=True, markup=False)
+            out.print(f"{hidden(unit.input)}: {unit.reason}", soft_wrap=True, markup=False)
         if failed and not only_list:
             units.wait_again(failed)
     finally:
@@ -122,7 +164,7 @@ class _Told:
 
     def tell(self, finished: Finished) -> None:
         """A try is over."""
-        source, reason = finished.unit.input, finished.reason
+        source, reason = hidden(finished.unit.input), finished.reason
         self.count += finished.state in ("done", "failed")
         line = f"[{self.count}/{self.total}] {source}: "
         if finished.state == "done":
@@ -137,9 +179,18 @@ class _Told:
 
 
 def _load(
-    path: Path, unit: Unit, folder: Path, variables: Mapping[str, str], overrides: Sequence[str]
-) -> Any:
-    own = {"input": unit.input, "out": str(folder), "stem": unit.stem}
+    path: Path,
+    unit: Unit,
+    folder: Path,
+    variables: Mapping[str, str],
+    overrides: Sequence[str],
+    *,
+    place: str | None = None,
+) -> Pipeline:
+    """The pipeline of a unit; `place` is where its input lies now."""
+    own = {"input": place or unit.input, "out": str(folder), "stem": unit.stem}
+    if stream_id := unit.variables.get("stream_id"):
+        overrides = [f"source.stream_id={json.dumps(stream_id)}", *overrides]
     return load_pipeline(
         path, variables={**variables, **unit.variables, **own}, overrides=overrides
     )
@@ -181,7 +232,7 @@ def _summary(units: Sequence[Unit], out_dir: Path) -> None:
 
 def _plain(unit: Unit) -> dict[str, Any]:
     return {
-        "input": unit.input,
+        "input": hidden(unit.input),
         "stem": unit.stem,
         "state": unit.state,
         "attempts": unit.attempts,

@@ -38,6 +38,15 @@ MetricsAt = Annotated[
     ),
 ]
 
+ControlAt = Annotated[
+    str | None,
+    typer.Option(
+        "--control",
+        metavar="[HOST:]PORT",
+        help="Where `streamer streams` finds the run; else any free port of this machine.",
+    ),
+]
+
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STEP.KEY=VALUE", help="Change a setting; may be repeated."),

@@ -11,7 +11,7 @@ from streamer.executors.parcel import Parcel
 from streamer.executors.stage import Stage
 from streamer.interfaces import Sink, Source
 from streamer.pipeline import SOURCE, Output, Pipeline
-from streamer.records import Frame
+from streamer.records import Frame, StreamInfo, StreamLeft
 from streamer.report import RunReport, StepReport, Tally
 
 
@@ -64,6 +64,10 @@ def _loop(
 ) -> None:
     merges = {node.name: Merge(sorted(node.inputs, key=pipeline.rank)) for node in pipeline.readers}
     for first in _parcels(source, tally):
+        if first.begins is not None:
+            for _, sink in sinks:
+                sink.join(first.begins)
+            continue
         made: dict[str, list[Parcel]] = {SOURCE: [first]}
         for stage in stages:
             made[stage.step.name] = []
@@ -87,6 +91,16 @@ def _loop(
 def _parcels(source: Source, tally: Tally) -> Iterator[Parcel]:
     last_ns = {info.stream_id: 0 for info in tally.streams}
     for record in source.read():
+        if isinstance(record, StreamInfo):
+            tally.joined(record)
+            last_ns[record.stream_id] = 0
+            yield Parcel(SOURCE, record.stream_id, 0, (), begins=record)
+            continue
+        if isinstance(record, StreamLeft):
+            tally.left(record.stream_id)
+            if (order_ns := last_ns.pop(record.stream_id, None)) is not None:
+                yield Parcel(SOURCE, record.stream_id, order_ns, (), end=True)
+            continue
         if isinstance(record, Frame):
             tally.frame(record.stream_id, record.time_ns)
         order_ns = max(record.order_ns, last_ns[record.stream_id])

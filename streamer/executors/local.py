@@ -18,7 +18,7 @@ from streamer.executors.parcel import Aborted, Inbox, Parcel
 from streamer.executors.stage import Stage
 from streamer.interfaces import Sink, Source
 from streamer.pipeline import SOURCE, Output, Pipeline, Step, takes_events
-from streamer.records import Frame
+from streamer.records import Frame, StreamInfo, StreamLeft
 from streamer.report import RunReport, StepReport, Tally
 
 
@@ -50,6 +50,8 @@ class _Run:
         self.tally = tally
         self.stop = stop
         self.failure: BaseException | None = None
+        self.reading = True
+        self.begun = 0  # streams, those that have left included
         self.source: Source = pipeline.make_source()
         self.sinks: list[tuple[Output, Sink[Any]]] = [(o, o.make()) for o in pipeline.outputs]
         self.crews = [_Crew(self, step, queue_size) for step in pipeline.steps]
@@ -64,6 +66,8 @@ class _Run:
         opened: list[Sink[Any]] = []
         try:
             self.tally.streams = tuple(self.source.open())
+            for info in self.tally.streams:
+                self._count(info.stream_id)
             for _, sink in self.sinks:
                 opened.append(sink)
                 sink.open(self.tally.streams)
@@ -130,6 +134,14 @@ class _Run:
         for record in self.source.read():
             if self.stop.is_set():
                 break
+            if isinstance(record, StreamInfo):
+                self._join(record)
+                last_ns[record.stream_id] = 0
+                continue
+            if isinstance(record, StreamLeft):
+                if record.stream_id in last_ns:
+                    self._end(record.stream_id, last_ns.pop(record.stream_id))
+                continue
             if record.stream_id not in last_ns:
                 raise ContractError(
                     f"the source gave a record of unknown stream {record.stream_id!r}"
@@ -140,7 +152,28 @@ class _Run:
             order_ns = last_ns[record.stream_id]
             self.emit(Parcel(SOURCE, record.stream_id, order_ns, ((order_ns, record),)))
         for stream_id, order_ns in last_ns.items():
-            self.emit(Parcel(SOURCE, stream_id, order_ns, (), end=True))
+            self._end(stream_id, order_ns)
+        self.reading = False
+        for inbox in [box for _, _, box in self.boxes] + [
+            c for crew in self.crews for c in crew.inboxes
+        ]:
+            inbox.wake()
+
+    def _count(self, stream_id: str) -> None:
+        self.begun += 1
+        for crew in self.crews:
+            crew.begin(stream_id)
+
+    def _join(self, info: StreamInfo) -> None:
+        """One more stream, while the others go on."""
+        self.tally.joined(info)
+        self._count(info.stream_id)
+        for _, _, inbox in self.boxes:
+            inbox.put(Parcel(SOURCE, info.stream_id, 0, (), begins=info), drop_oldest=True)
+
+    def _end(self, stream_id: str, order_ns: int) -> None:
+        self.tally.left(stream_id)
+        self.emit(Parcel(SOURCE, stream_id, order_ns, (), end=True))
 
     def emit(self, parcel: Parcel) -> None:
         """Send a step's parcel to all its readers, each what it takes."""
@@ -160,11 +193,17 @@ class _Run:
     def _write(self, output: Output, sink: Sink[Any], inbox: Inbox) -> None:
         senders = sorted(output.inputs, key=self.pipeline.rank)
         merge = Merge(senders) if sink.ordered else None
-        open_ends = len(senders) * len(self.tally.streams)
-        while open_ends:
-            _, parcels = inbox.get()
+        ended = 0
+
+        def over() -> bool:
+            return not self.reading and ended == len(senders) * self.begun
+
+        while parcels := inbox.get(over=over)[1]:
             for parcel in parcels:
-                open_ends -= parcel.end
+                if parcel.begins is not None:
+                    sink.join(parcel.begins)
+                    continue
+                ended += parcel.end
                 for _, record in (merge.push(parcel) if merge else parcel).records:
                     sink.write(record)
                     self.tally.written(output.name, record)
@@ -182,9 +221,11 @@ class _Run:
 class _Lane:
     """A queue with its merge, and the turns in which what came through it goes on."""
 
-    def __init__(self, senders: list[str], inbox: Inbox) -> None:
+    def __init__(self, run: _Run, senders: list[str], inbox: Inbox) -> None:
+        self.run = run
         self.inbox = inbox
-        self.open_streams = 0
+        self.begun = 0  # streams; the reading thread counts them, ...
+        self._ended = 0  # ... and who takes the last of them counts here
         self._merge = Merge(senders)
         self._taking = threading.Lock()
         self._turns = threading.Condition()
@@ -194,12 +235,15 @@ class _Lane:
     def take(self, limit: int) -> tuple[int, list[Parcel]] | None:
         """The next merged parcels with the number of their turn; None when all streams ended."""
         with self._taking:
-            if not self.open_streams:
+            number, parcels = self.inbox.get(limit, over=self._over)
+            if not parcels:
                 return None
-            number, parcels = self.inbox.get(limit)
             merged = [self._merge.push(parcel) for parcel in parcels]
-            self.open_streams -= merged[-1].end
+            self._ended += merged[-1].end
             return number, merged
+
+    def _over(self) -> bool:
+        return not self.run.reading and self._ended == self.begun
 
     def in_turn(self, number: int, work: Callable[[], None]) -> None:
         """Run `work` when all earlier numbers have had their turn."""
@@ -230,9 +274,17 @@ class _Crew:
         senders = sorted(step.inputs, key=run.pipeline.rank)
         lanes = step.workers if step.operator.keyed else 1
         self.lanes = [
-            _Lane(senders, Inbox(queue_size, tells=takes_events(step))) for _ in range(lanes)
+            _Lane(run, senders, Inbox(queue_size, tells=takes_events(step))) for _ in range(lanes)
         ]
         self._ready: threading.Barrier | None = None
+
+    @property
+    def inboxes(self) -> list[Inbox]:
+        return [lane.inbox for lane in self.lanes]
+
+    def begin(self, stream_id: str) -> None:
+        """One more stream will come, and its end."""
+        self._lane(stream_id).begun += 1
 
     def put(self, parcel: Parcel, *, drop_oldest: bool) -> None:
         """Queue a parcel; those of one stream always go to the same lane."""
@@ -243,8 +295,6 @@ class _Crew:
     def threads(self, ready: threading.Barrier) -> list[threading.Thread]:
         """A thread for every worker; each waits at the barrier when it is set up."""
         self._ready = ready
-        for info in self.run.tally.streams:
-            self._lane(info.stream_id).open_streams += 1
         lanes = self.lanes * (len(self.stages) // len(self.lanes))
         return [
             self.run.thread(f"{self.step.name} {i}", self._work, stage, lane, ready)

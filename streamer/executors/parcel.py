@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Condition
 
 from streamer.gaps import Gaps
-from streamer.records import CaptionRequest, Frame, Record
+from streamer.records import CaptionRequest, Frame, Record, StreamInfo
 
 Ordered = tuple[int, Record]
 """A record with the media time (ns) by which it is ordered."""
@@ -20,7 +21,8 @@ class Parcel:
     `watermark_ns` promises that no later parcel of this stream from this sender holds a record
     ordered before it. Empty parcels are sent too: a reader that merges several steps has to know
     how far each has come, and since they take a place in the bounded box, no step can run ahead of
-    another by more than the boxes hold.
+    another by more than the boxes hold. One that `begins` a stream goes only to the sinks, before
+    all others of that stream.
     """
 
     sender: str
@@ -28,12 +30,15 @@ class Parcel:
     watermark_ns: int
     records: tuple[Ordered, ...]
     end: bool = False
+    begins: StreamInfo | None = None
 
     @property
     def may_go(self) -> bool:
         """Whether a live run may drop it when there is no room: frames, and questions about them;
         never events, words, or the end."""
-        return not self.end and all(isinstance(r, Frame | CaptionRequest) for _, r in self.records)
+        if self.end or self.begins is not None:
+            return False
+        return all(isinstance(r, Frame | CaptionRequest) for _, r in self.records)
 
     def holding(self, types: tuple[type, ...]) -> Parcel:
         """The same parcel with only the records of some types."""
@@ -77,17 +82,24 @@ class Inbox:
             self._parcels.append(parcel)
             self._changed.notify_all()
 
-    def get(self, limit: int = 1) -> tuple[int, list[Parcel]]:
+    def get(
+        self, limit: int = 1, *, over: Callable[[], bool] = lambda: False
+    ) -> tuple[int, list[Parcel]]:
         """Wait for a parcel and take what is there, up to `limit` records and the next end.
 
+        Args:
+            over: whether nothing can come any more; asked again after `wake`.
+
         Returns:
-            The number of this hand-out, counted from 0, and the parcels.
+            The number of this hand-out, counted from 0, and the parcels; none when it is over.
         """
         with self._changed:
-            while not self._parcels and not self._aborted:
+            while not self._parcels and not self._aborted and not over():
                 self._changed.wait()
             if self._aborted:
                 raise Aborted
+            if not self._parcels:
+                return self._taken, []
             taken = [self._told(self._parcels.popleft())]
             room = limit - len(taken[0].records)
             while self._parcels and not taken[-1].end and len(self._parcels[0].records) <= room - 1:
@@ -108,6 +120,11 @@ class Inbox:
         """Wake everybody who waits here with `Aborted`."""
         with self._changed:
             self._aborted = True
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Have whoever waits in `get` ask again whether it is over."""
+        with self._changed:
             self._changed.notify_all()
 
     def drop_oldest(self) -> bool:

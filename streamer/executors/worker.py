@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from streamer.errors import ContractError
 from streamer.executors.freight import Image, Known, pack, unpack
 from streamer.executors.fusion import Group
 from streamer.executors.parcel import Parcel
 from streamer.executors.stage import Stage
 from streamer.interfaces import Source
-from streamer.records import Caption, Event, Frame, StreamInfo
+from streamer.records import Caption, Event, Frame, StreamInfo, StreamLeft
 from streamer.report import StepReport
 
 State = dict[str, list[bytes]]
@@ -164,7 +165,7 @@ class Reader:
         A recorded source gives them again and they are passed over. A live one goes on now: what
         was missed is missed, and its frames are numbered on from `last`: (index, time in ns).
         """
-        self._records = self.source.read()
+        self._records = map(_of_a_known_stream, self.source.read())
         if self.source.live:
             self._first_index = {stream_id: index + 1 for stream_id, (index, _) in last.items()}
             self._after_ns = {stream_id: time_ns for stream_id, (_, time_ns) in last.items()}
@@ -206,6 +207,12 @@ class Reader:
 
     def close(self) -> None:
         self.source.close()
+
+
+def _of_a_known_stream(record: Frame | Event | StreamInfo | StreamLeft) -> Frame | Event:
+    if isinstance(record, StreamInfo | StreamLeft):
+        raise ContractError(f"stream {record.stream_id!r}: on Ray no stream joins or leaves a run")
+    return record
 
 
 def _difference(now: StepReport, before: StepReport) -> StepReport:

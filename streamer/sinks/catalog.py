@@ -40,6 +40,9 @@ class Catalog(Sink[TrackedFrame | Caption | Event]):
     def open(self, streams: Sequence[StreamInfo]) -> None:
         self._writer = CatalogWriter(self.path, streams)
 
+    def join(self, info: StreamInfo) -> None:
+        self._opened().start(info)
+
     def write(self, record: TrackedFrame | Caption | Event) -> None:
         writer = self._opened()
         if isinstance(record, Caption):

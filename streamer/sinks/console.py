@@ -32,6 +32,10 @@ class Console(Sink[Caption | Event]):
     def open(self, streams: Sequence[StreamInfo]) -> None:
         self._live = {info.stream_id for info in streams if info.begin_ns}
 
+    def join(self, info: StreamInfo) -> None:
+        if info.begin_ns:
+            self._live.add(info.stream_id)
+
     def write(self, record: Caption | Event) -> None:
         if isinstance(record, Caption):
             if record.end_ns is None:

@@ -72,6 +72,7 @@ class JsonLines(Sink[Caption | Event]):
     """
 
     ordered = True
+    from_records = True
 
     def __init__(self, path: str, partial: bool = False) -> None:
         self.partial = partial
@@ -103,6 +104,7 @@ class Tracks(Sink[TrackedFrame]):
     """
 
     ordered = True
+    from_records = True
 
     def __init__(self, path: str) -> None:
         self._lines = _Lines(Path(path))

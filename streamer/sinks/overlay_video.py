@@ -43,6 +43,7 @@ class OverlayVideo(Sink[TrackedFrame | Caption | Event]):
     """
 
     ordered = True
+    one_stream = True
 
     def __init__(
         self,

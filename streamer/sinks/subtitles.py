@@ -34,6 +34,8 @@ class Subtitles(Sink[Caption]):
     """
 
     ordered = True
+    from_records = True
+    one_stream = True
 
     def __init__(self, path: str, max_lines: int = 4) -> None:
         self.path = Path(path)

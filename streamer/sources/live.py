@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
-from streamer.errors import InputError
+from streamer.errors import ConfigError, InputError
 from streamer.interfaces import Source
-from streamer.records import Event, Frame, StreamInfo
+from streamer.passwords import expanded
+from streamer.records import StreamInfo, StreamLeft
+from streamer.sources.live_clock import now_ns
 from streamer.sources.live_input import is_live, shown
 from streamer.sources.live_reader import LiveReader, LiveSettings
-from streamer.sources.live_ring import Ring
+from streamer.sources.live_ring import Item, Ring
 
 _LOOK_S = 0.2
 
@@ -26,7 +31,8 @@ class LiveVideo(Source):
     A stream that breaks, or is silent for `stall_s`, gives an `input_error` event at once and is
     connected to again, for ever, with pauses that grow to `retry_s`; when it is back, a `gap`
     event says what was missed. Each stream has threads of its own: one that hangs stops no other.
-    A stream that is absent at the start is waited for, unless all are.
+    A stream that is absent at the start is waited for, unless all are. Streams can be added and
+    removed while others are read; a name is used once in a run.
 
     When the pipeline is slower than the cameras, the oldest waiting frames are dropped and counted
     in a `gap` event with the reason "overload".
@@ -82,37 +88,100 @@ class LiveVideo(Source):
         )
         self.for_s = for_s
         self._ring = Ring(buffer_frames)
-        self._readers: list[LiveReader] = []
+        self._readers: dict[str, LiveReader] = {}
+        self._names: set[str] = set()  # those of streams that have left, too
+        self._changing = threading.Lock()
         self._stopped = False
 
     def open(self) -> list[StreamInfo]:
         for name, address in self.urls.items():
-            if not is_live(address):
-                raise InputError(
-                    f"{name}: {shown(address)!r} is neither a network address, a capture device "
-                    "nor a named pipe; films are for `streamer caption`"
-                )
-        self._readers = [
+            _check(name, address, None)
+        readers = [
             LiveReader(name, address, self.settings, self._ring)
             for name, address in self.urls.items()
         ]
-        for reader in self._readers:
+        self._readers = {reader.stream_id: reader for reader in readers}
+        self._names = set(self._readers)
+        for reader in readers:
             reader.start()
         deadline_s = time.monotonic() + self.settings.open_s + 2.0
-        for reader in self._readers:
+        for reader in readers:
             reader.wait(deadline_s)
-        if not any(reader.info for reader in self._readers):
-            first = self._readers[0]
+        if not any(reader.info for reader in readers):
+            first = readers[0]
             raise InputError(first.problem or f"{shown(first.address)}: no picture in time")
+        return [reader.known for reader in readers]
+
+    def add(self, name: str, address: str, values: Mapping[str, str] | None = None) -> str:
+        """Take in one more stream, from any thread; waits until it is there or an attempt failed.
+
+        Args:
+            name: letters, digits, `_.-`; none that this run has had.
+            address: as in `urls`.
+            values: of `$NAME`s in it; those not given are taken from the environment.
+
+        Returns:
+            Why it is not there yet, "" when it is. It is connected to again, for ever.
+
+        Raises:
+            ConfigError: when the name cannot be used.
+            InputError: when the address is no live stream.
+        """
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ConfigError(f"{name!r} is no name of a stream; letters, digits and _ . - are")
+        _check(name, address, values)
+        with self._changing:
+            if self._stopped:
+                raise ConfigError("the run is ending; no stream can be added")
+            if name in self._readers:
+                raise ConfigError(f"there is a stream {name!r} already; choose another name")
+            if name in self._names:
+                raise ConfigError(
+                    f"this run has had a stream {name!r}; choose another name, so that its records "
+                    "stay apart"
+                )
+            reader = LiveReader(name, address, self.settings, self._ring, values=values, joins=True)
+            self._readers[name] = reader
+            self._names.add(name)
+        reader.start()
+        reader.wait(time.monotonic() + self.settings.open_s + 2.0)
+        return "" if reader.info else reader.problem or f"{shown(address)}: no picture in time"
+
+    def remove(self, name: str) -> None:
+        """Let a stream go, from any thread: its tracks end, the others go on.
+
+        Raises:
+            ConfigError: when there is none of that name.
+        """
+        with self._changing:
+            reader = self._readers.pop(name, None)
+            if reader is None:
+                there = ", ".join(self._readers) or "none"
+                raise ConfigError(f"there is no stream {name!r}; there are: {there}")
+        reader.stop()
+        self._ring.put(StreamLeft(stream_id=name))
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The streams that are read: name, address without password, state ("live" or "away"),
+        frames, seconds since the last one or None, and what is wrong or ""."""
+        with self._changing:
+            readers = list(self._readers.values())
+        now = now_ns()
         return [
-            reader.info
-            or StreamInfo(
-                stream_id=reader.stream_id, uri=shown(reader.address), width_px=0, height_px=0
-            )
-            for reader in self._readers
+            {
+                "name": reader.stream_id,
+                "address": shown(reader.address),
+                "state": "live" if reader.info and not reader.problem else "away",
+                "frames": reader.frames,
+                "seconds_since_frame": (
+                    None if reader.last_ns is None else round((now - reader.last_ns) / 1e9, 1)
+                ),
+                "problem": reader.problem,
+            }
+            for reader in readers
         ]
 
-    def read(self) -> Iterator[Frame | Event]:
+    def read(self) -> Iterator[Item]:
         end_s = None if self.for_s is None else time.monotonic() + self.for_s
         while not self._stopped and (end_s is None or time.monotonic() < end_s):
             yield from self._ring.get(_LOOK_S)
@@ -121,7 +190,17 @@ class LiveVideo(Source):
         self._stopped = True
 
     def close(self) -> None:
-        self._stopped = True
-        for reader in self._readers:
+        with self._changing:
+            self._stopped = True
+            readers = list(self._readers.values())
+        for reader in readers:
             reader.stop()
         self._ring.close()
+
+
+def _check(name: str, address: str, values: Mapping[str, str] | None) -> None:
+    if not is_live(expanded(address, values)):
+        raise InputError(
+            f"{name}: {shown(address)!r} is neither a network address, a capture device "
+            "nor a named pipe; films are for `streamer caption`"
+        )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import select
 import stat
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import av
 
 from streamer.errors import InputError
+from streamer.passwords import expanded, hidden
 
 _NETWORK = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 _DEVICES = {"/dev/video": "v4l2"}
@@ -42,25 +43,28 @@ def is_live(address: str) -> bool:
 
 def shown(address: str) -> str:
     """The address without its password (and without what follows a `?`, where keys stand)."""
-    if urlsplit(address).scheme not in _NETWORK:
-        return address
-    hidden = re.sub(r"^([a-z0-9+]+://[^/@:]*):[^/]*@", r"\1:***@", address, flags=re.IGNORECASE)
-    return re.sub(r"\?.+$", "?***", hidden)
+    return hidden(address)
 
 
 def open_live(
-    address: str, *, open_s: float, stall_s: float, transport: str
+    address: str,
+    *,
+    open_s: float,
+    stall_s: float,
+    transport: str,
+    values: Mapping[str, str] | None = None,
 ) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
     """Connect and find the first video stream.
 
     Args:
         address: `$NAME` and `${NAME}` in it are taken from the environment, so that passwords
             need not stand in files and command lines.
+        values: of names that stand before those of the environment.
 
     Raises:
         InputError: in one line, with the address but not its password.
     """
-    named, address = address, os.path.expandvars(address)
+    named, address = address, expanded(address, values)
     scheme = urlsplit(address).scheme
     # what is looked at to learn the format is old when it is known: it is not given
     options: dict[str, str] = {"fflags": "nobuffer", "analyzeduration": "1000000"}

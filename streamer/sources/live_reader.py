@@ -6,7 +6,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -42,15 +42,26 @@ class LiveReader:
     """One stream. Its threads are daemons: one that hangs in a library is left behind and holds
     nobody up."""
 
-    def __init__(self, stream_id: str, address: str, settings: LiveSettings, ring: Ring) -> None:
+    def __init__(
+        self,
+        stream_id: str,
+        address: str,
+        settings: LiveSettings,
+        ring: Ring,
+        *,
+        values: Mapping[str, str] | None = None,
+        joins: bool = False,
+    ) -> None:
         self.stream_id = stream_id
         self.address = address
+        self.values = values or {}
         self.settings = settings
         self.ring = ring
         self.clock = LiveClock()
         self.info: StreamInfo | None = None
         self.problem = ""
-        self._frames = 0
+        self.frames = 0
+        self._joins = joins  # and has not yet
         self._slot = -1
         self._lost_ns: int | None = None
         self._lost_why = ""
@@ -62,6 +73,22 @@ class LiveReader:
     def start(self) -> None:
         """Begin to connect; see `wait`."""
         threading.Thread(target=self._run, name=f"live {self.stream_id}", daemon=True).start()
+
+    @property
+    def known(self) -> StreamInfo:
+        """What is known of the stream so far."""
+        return self.info or StreamInfo(
+            stream_id=self.stream_id,
+            uri=shown(self.address),
+            width_px=0,
+            height_px=0,
+            begin_ns=now_ns(),
+        )
+
+    @property
+    def last_ns(self) -> int | None:
+        """Unix time of the last frame."""
+        return self.clock.last_ns
 
     def wait(self, deadline_s: float) -> None:
         """Until the stream is known, or the first attempt has failed."""
@@ -113,6 +140,7 @@ class LiveReader:
                 fps=fps,
                 begin_ns=now_ns(),
             )
+            self._join()
             self._known.set()
         if self._lost_ns is not None:
             self._back()
@@ -132,17 +160,18 @@ class LiveReader:
         self.ring.put(
             Frame(
                 stream_id=self.stream_id,
-                index=self._frames,
+                index=self.frames,
                 time_ns=stamp.time_ns,
                 image=image,
                 viewport=Viewport.whole(*image.shape[:2]),
                 uncertainty_ns=stamp.uncertainty_ns,
             )
         )
-        self._frames += 1
+        self.frames += 1
 
     def _lost(self, why: str) -> None:
         self.problem = f"{shown(self.address)}: {why}"
+        self._join()
         if self._lost_ns is None:
             self._lost_ns = self.clock.last_ns or now_ns()
             self._lost_why = why
@@ -156,9 +185,15 @@ class LiveReader:
             )
         self.clock.reconnect()
 
+    def _join(self) -> None:
+        """Tell of a stream that came while others were read, when something is known of it."""
+        if self._joins:
+            self._joins = False
+            self.ring.put(self.known)
+
     def _back(self) -> None:
         assert self._lost_ns is not None
-        if self._frames:
+        if self.frames:
             self.ring.put(
                 gap_event(self.stream_id, self._lost_ns, now_ns(), self._lost_why, frames=None)
             )
@@ -199,6 +234,7 @@ class _Session:
             open_s=settings.open_s,
             stall_s=settings.stall_s,
             transport=settings.transport,
+            values=self.reader.values,
         )
         try:
             fps = float(stream.average_rate) if stream.average_rate else None

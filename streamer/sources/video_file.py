@@ -71,6 +71,11 @@ class VideoFile(Source):
         self._first_ns = 0
         self._frame_ns = 0
 
+    @property
+    def first_ns(self) -> int:
+        """The time of the file's first frame, from which `start` and `end` count; after `open`."""
+        return self._first_ns
+
     def open(self) -> list[StreamInfo]:
         self._first_ns, first = first_picture(self.path)
         container, stream = open_video(self.path)

@@ -135,6 +135,7 @@ class ScrollOutputs(Sink[Caption | Event]):
             thumbnail_wh=(thumbnail.shape[1], thumbnail.shape[0]),
             film=f"{self.base}/walk.mp4" if self.film else "",
             film_wh=(self.film_hw[1], self.film_hw[0]),
+            subtitles=f"{self.base}/narration.vtt",
         )  # fmt: skip
         self._json("manifest.json", data)
         if self.page:

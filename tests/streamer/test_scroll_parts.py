@@ -20,7 +20,7 @@ from streamer.canvas_mask import CanvasMask
 from streamer.mask import Mask
 from streamer.records import Caption, Event, StreamInfo, caption_of_json, event_of_json
 from streamer.schema import json_schema
-from streamer.scroll.findings import Finding, Findings, finding_json
+from streamer.scroll.findings import Finding, finding_json
 from streamer.scroll.geojson import feature_collection
 from streamer.scroll.iiif import check_manifest
 from streamer.scroll.narration import canvas_place, narrate, neighbours
@@ -30,38 +30,7 @@ from streamer.sources.pan_image import PanImage
 from streamer.sources.paths import plan_walk
 from streamer.sources.walk_record import walk_event
 from streamer.testing import check_sink
-
-Box = tuple[int, int, int, int]
-
-
-def region(
-    number: int, box: Box, text: str = "", window: Box = (0, 0, 400, 200)
-) -> list[Event | Caption]:
-    mask = Mask.encode(np.ones((box[3] - box[1], box[2] - box[0]), np.uint8))
-    event = Event(
-        stream_id="s", time_ns=number * 1000, kind="region", track_id=number,
-        data={
-            "box_xyxy": list(box), "mask": mask.to_json(), "scale": 1.0,
-            "window_xyxy": list(window), "first_ns": 0, "last_ns": 10, "windows": 2, "sure": 1.0,
-            "joined": False,
-        },
-    )  # fmt: skip
-    if not text:
-        return [event]
-    caption = Caption(
-        stream_id="s", track_id=number, start_ns=0, end_ns=None, text=text,
-        detail=f"{text}, striped", asked_ns=number, frame_index=0, frame_time_ns=0, mask=mask,
-        mean_logprob=-0.1, model="m", weights_hash="h",
-    )  # fmt: skip
-    return [event, caption]
-
-
-def found(*regions: list[Event | Caption]) -> list[Finding]:
-    findings = Findings()
-    for records in regions:
-        for record in records:
-            findings.add(record)
-    return findings.all()
+from tests.streamer.scroll_stories import LONG, Box, found, region, story
 
 
 def truth(*boxes: Box, mask: np.ndarray | None = None) -> dict[str, object]:
@@ -125,18 +94,6 @@ def test_outlines_follow_the_mask_in_canvas_pixels() -> None:
     points = np.array(ring)
     assert np.abs(points.min(0) - (120, 60)).max() <= 1.1
     assert np.abs(points.max(0) - (160, 100)).max() <= 1.1
-
-
-LONG = (200, 4000)
-BRIDGE, BOAT, CARS = (3700, 80, 3760, 120), (3500, 90, 3550, 130), 3
-
-
-def story() -> list[Finding]:
-    return found(
-        region(1, BRIDGE, "a brown bridge"),
-        region(2, BOAT, "a small boat"),
-        *(region(3 + i, (500 + 80 * i, 100, 540 + 80 * i, 130), "a red car") for i in range(CARS)),
-    )
 
 
 def test_the_script_says_only_what_captions_say_in_the_order_of_reading() -> None:

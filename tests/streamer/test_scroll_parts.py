@@ -23,7 +23,7 @@ from streamer.schema import json_schema
 from streamer.scroll.findings import Finding, finding_json
 from streamer.scroll.geojson import feature_collection
 from streamer.scroll.iiif import check_manifest
-from streamer.scroll.narration import canvas_place, narrate, neighbours
+from streamer.scroll.narration import canvas_place, narrate, neighbours, reading_length
 from streamer.scroll.score import score_scroll
 from streamer.sinks.scroll_outputs import ScrollOutputs
 from streamer.sources.pan_image import PanImage
@@ -113,7 +113,7 @@ def test_the_script_says_only_what_captions_say_in_the_order_of_reading() -> Non
 
 def test_the_script_is_paced() -> None:
     walk = plan_walk(LONG, window_hw=(200, 800), overlap=0.5)
-    scenes = narrate(story(), walk, words_per_minute=120)
+    scenes = narrate(story(), walk, reading_length(120.0))
     sentences = [s for scene in scenes for s in scene.sentences]
     assert all(a.end_ns <= b.start_ns for a, b in itertools.pairwise(sentences))
     for scene in scenes:

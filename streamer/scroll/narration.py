@@ -13,7 +13,7 @@ from typing import Any
 
 from streamer.clock import NS_PER_S, format_ns
 from streamer.scroll.findings import Finding
-from streamer.sources.paths import Walk
+from streamer.sources.paths import Stop, Walk
 
 _COLUMNS = ("left", "middle", "right")
 _ROWS = ("top", "middle", "bottom")
@@ -159,15 +159,16 @@ def scene_json(scene: Scene) -> dict[str, Any]:
 
 
 def _stretches(walk: Walk) -> list[tuple[int, int, tuple[int, int, int, int]]]:
-    """Start, end and box of the walk's scenes: the windows of the first level that do not overlap
-    the one before by more than a tenth."""
+    """Start, end and box of the walk's scenes: as few windows of the first level as cover what it
+    passes over."""
     first = [stop for stop in walk.stops if stop.level == 0]
     kept = [first[0]]
-    for stop in first[1:]:
-        x, y, width, height = stop.box_xywh
-        x0, y0, _, _ = kept[-1].box_xywh
-        if abs(x - x0) >= 0.9 * width or abs(y - y0) >= 0.9 * height or stop.returns:
-            kept.append(stop)
+    way = (0, 0)
+    for before, stop in itertools.pairwise(first):
+        way_before, way = way, _way(before, stop)
+        turns = way != way_before or stop.returns
+        if before is not kept[-1] and (turns or not _adjoin(kept[-1], stop)):
+            kept.append(before)
     if kept[-1] is not first[-1]:
         kept.append(first[-1])
     last = first[-1]
@@ -179,6 +180,19 @@ def _stretches(walk: Walk) -> list[tuple[int, int, tuple[int, int, int, int]]]:
         x, y, width, height = stop.box_xywh
         found.append((start_ns, end_ns, (x, y, x + width, y + height)))
     return found
+
+
+def _way(a: Stop, b: Stop) -> tuple[int, int]:
+    """The direction from a window to the next: signs along x and y."""
+    dx, dy = (int(q > p) - int(q < p) for p, q in zip(a.box_xywh[:2], b.box_xywh[:2], strict=True))
+    return dx, dy
+
+
+def _adjoin(a: Stop, b: Stop) -> bool:
+    """Whether nothing lies between two windows."""
+    xa, ya, wa, ha = a.box_xywh
+    xb, yb, wb, hb = b.box_xywh
+    return xb <= xa + wa and xa <= xb + wb and yb <= ya + ha and ya <= yb + hb
 
 
 def _holds(box: tuple[int, int, int, int], finding: Finding) -> bool:

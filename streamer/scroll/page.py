@@ -36,9 +36,13 @@ def write_page(
     scenes: Sequence[Scene],
     *,
     title: str,
+    film: str = "",
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Write the page into a folder: index.html, its scripts, and the picture's tiles.
+
+    Args:
+        film: address of the walk's film as seen from the page, "" for none.
 
     Raises:
         OutputError: when the folder cannot be written.
@@ -50,6 +54,7 @@ def write_page(
     lowest, finest = _write_tiles(folder / "tiles", canvas, on_progress)
     data = page_data(walk, findings, scenes, title=title)
     data["levels"] = [lowest, finest]
+    data["film"] = film
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     page = (_STATIC / "index.html").read_text(encoding="utf-8")
     with writing(folder / "index.html"):

@@ -171,7 +171,9 @@ class ScrollOutputs(Sink[Caption | Event]):
         if self.page:
             write_page(
                 self.out / "page", canvas, walk, findings, scenes,
-                title=self._name, on_progress=lambda share: self._tell("page", share),
+                title=self._name,
+                film="../walk.mp4" if self.film else "",
+                on_progress=lambda share: self._tell("page", share),
             )  # fmt: skip
         if self.film:
             sound = None

@@ -111,6 +111,23 @@ def test_the_script_says_only_what_captions_say_in_the_order_of_reading() -> Non
         assert word in known or word in glue or word.isdigit(), word
 
 
+@pytest.mark.parametrize("kind", ["right_to_left", "rows", "spiral", "down", "auto"])
+@pytest.mark.parametrize("hw", [(1500, 6000), (900, 1000), (200, 4000), (3000, 500)])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.7])
+def test_every_place_of_the_picture_has_its_scene(
+    kind: str, hw: tuple[int, int], overlap: float
+) -> None:
+    walk = plan_walk(hw, window_hw=(180, 320), kind=kind, overlap=overlap)
+    told = np.zeros(hw, np.uint8)
+    scenes = narrate([], walk)
+    for scene in scenes:
+        x0, y0, x1, y1 = scene.box_xyxy
+        told[y0:y1, x0:x1] = 1
+    assert told.all()
+    assert [s.start_ns for s in scenes[1:]] == [s.end_ns for s in scenes[:-1]]
+    assert len(scenes) <= sum(stop.level == 0 for stop in walk.stops)
+
+
 def test_the_script_is_paced() -> None:
     walk = plan_walk(LONG, window_hw=(200, 800), overlap=0.5)
     scenes = narrate(story(), walk, reading_length(120.0))

@@ -57,7 +57,7 @@ def write_film(
         OutputError: when the film cannot be written.
         InputError: when the picture's data is damaged.
     """
-    folder = path.with_name(f".{path.stem}")
+    folder = path.with_name(f".{path.name}.parts")
     mark, done = folder / "key", folder / "done"
     with writing(folder):
         if not mark.is_file() or mark.read_text(encoding="utf-8") != key:

@@ -13,7 +13,7 @@ from iiif_prezi3 import Manifest
 from streamer.clock import NS_PER_S
 from streamer.errors import ContractError
 from streamer.scroll.findings import Finding
-from streamer.scroll.narration import Scene
+from streamer.scroll.narration import Scene, canvas_place
 from streamer.sources.paths import Walk
 
 Json = dict[str, Any]
@@ -56,7 +56,9 @@ def manifest(
             "id": f"{base}/annotations/regions",
             "type": "AnnotationPage",
             "label": _words("Regions"),
-            "items": [_annotation(base, canvas_id, finding) for finding in findings],
+            "items": [
+                _annotation(base, canvas_id, finding, walk.canvas_hw) for finding in findings
+            ],
         }
     ]
     items = [picture]
@@ -140,19 +142,17 @@ def _without_summaries(data: Any) -> Any:
     }
 
 
-def _annotation(base: str, canvas_id: str, finding: Finding) -> Json:
+def _annotation(base: str, canvas_id: str, finding: Finding, canvas_hw: tuple[int, int]) -> Json:
     text = finding.text or "a region without words"
+    bodies = [_text(f"{text}, {canvas_place(finding, canvas_hw)} of the picture")]
     detail = finding.caption.detail if finding.caption else ""
+    if detail and detail != text:  # of the close-up that was looked at
+        bodies.append(_text(detail))
     return {
         "id": f"{base}/annotation/{finding.region_id}",
         "type": "Annotation",
         "motivation": "commenting",
-        "body": {
-            "type": "TextualBody",
-            "value": f"{text} ({detail})" if detail and detail != text else text,
-            "format": "text/plain",
-            "language": "en",
-        },
+        "body": bodies,
         "target": {
             "type": "SpecificResource",
             "source": {"id": canvas_id, "type": "Canvas"},
@@ -166,6 +166,10 @@ def _annotation(base: str, canvas_id: str, finding: Finding) -> Json:
             ],
         },
     }
+
+
+def _text(value: str) -> Json:
+    return {"type": "TextualBody", "value": value, "format": "text/plain", "language": "en"}
 
 
 def _subtitles(base: str, film_id: str, address: str) -> Json:

@@ -166,8 +166,8 @@ def _stretches(walk: Walk) -> list[tuple[int, int, tuple[int, int, int, int]]]:
     way = (0, 0)
     for before, stop in itertools.pairwise(first):
         way_before, way = way, _way(before, stop)
-        turns = way != way_before or stop.returns
-        if before is not kept[-1] and (turns or not _adjoin(kept[-1], stop)):
+        bends = way != way_before or stop.returns
+        if before is not kept[-1] and (bends or not _adjoin(kept[-1], stop)):
             kept.append(before)
     if kept[-1] is not first[-1]:
         kept.append(first[-1])
@@ -184,8 +184,9 @@ def _stretches(walk: Walk) -> list[tuple[int, int, tuple[int, int, int, int]]]:
 
 def _way(a: Stop, b: Stop) -> tuple[int, int]:
     """The direction from a window to the next: signs along x and y."""
-    dx, dy = (int(q > p) - int(q < p) for p, q in zip(a.box_xywh[:2], b.box_xywh[:2], strict=True))
-    return dx, dy
+    xa, ya, _, _ = a.box_xywh
+    xb, yb, _, _ = b.box_xywh
+    return int(xb > xa) - int(xb < xa), int(yb > ya) - int(yb < ya)
 
 
 def _adjoin(a: Stop, b: Stop) -> bool:

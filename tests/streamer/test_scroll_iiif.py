@@ -120,7 +120,9 @@ def test_annotations_say_what_and_where_and_the_film_has_its_subtitles() -> None
     assert len(page["items"]) == len(story())
     for item, finding in zip(page["items"], story(), strict=True):
         assert item["motivation"] == "commenting"
-        assert item["body"]["value"].startswith(finding.text)
+        said, detail = (body["value"] for body in item["body"])
+        assert re.fullmatch(rf"{finding.text}, (left|right|middle) of the picture", said)
+        assert detail == f"{finding.text}, striped"
         box, outline = item["target"]["selector"]
         x, y, w, h = map(int, box["value"].removeprefix("xywh=").split(","))
         assert (x, y, x + w, y + h) == finding.box_xyxy

@@ -207,7 +207,7 @@ def test_all_outputs(tmp_path: Path, picture: str) -> None:
     check_manifest(manifest)
     assert manifest["viewingDirection"] == "right-to-left"
     annotations = manifest["items"][0]["annotations"][0]["items"]
-    assert annotations[0]["body"]["value"].startswith("a <red> car")
+    assert annotations[0]["body"][0]["value"].startswith("a <red> car")
     page = out / "page"
     assert "window.SCROLL" in (page / "data.js").read_text()
     assert "openseadragon.min.js" in (page / "index.html").read_text()

@@ -97,7 +97,7 @@
     stop();
     mark([region.id]);
     chosen = region;
-    say([region.text, region.detail, `${region.place} of the picture`, ...region.near].filter(Boolean).join("; "));
+    say([region.text, `${region.place} of the picture`, ...region.near].filter(Boolean).join("; "));
     show(region.box, 1.2);
     place();
   }
@@ -112,6 +112,8 @@
     line.style.borderColor = region.colour;
     line.textContent = `#${region.id} ${region.text || "(no words)"}`;
     more.textContent = [`${region.place} of the picture`, ...region.near].join("; ");
+    // the long form was asked of a close-up: its places are places in that
+    if (region.detail) more.append(document.createElement("br"), `close up: ${region.detail}`);
     line.append(more);
     line.addEventListener("click", () => choose(region));
     get("regions").append(line);

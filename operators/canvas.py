@@ -10,13 +10,8 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from operators.tracking.canvas_regions import (
-    CanvasRegion,
-    CanvasRegions,
-    Sighting,
-    View,
-    cuts_of,
-)
+from operators.tracking.canvas_regions import CanvasRegions
+from operators.tracking.canvas_sightings import CanvasRegion, Sighting, View, cuts_of
 from operators.tracking.proposals import edge_strength, grouped, island_candidates
 from streamer.canvas_mask import CanvasMask
 from streamer.geometry import BoxXYXY, Viewport

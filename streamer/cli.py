@@ -325,6 +325,14 @@ def scroll(
     plan: Annotated[
         bool, typer.Option("--plan", help="Only draw the walk into plan.png; run nothing.")
     ] = False,
+    speech: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROGRAM",
+            help="Speaks the narration into the film: 'espeak-ng -w {wav}'; it is given the text "
+            "on standard input, and in the file {text}.",
+        ),
+    ] = None,
     config: Config = "scroll",
     overrides: Set = None,
     json_path: JsonFile = None,
@@ -342,7 +350,9 @@ def scroll(
     needs_scroll()
     from streamer.commands.scroll import plan_scroll, scroll_picture
 
-    settings = overrides or []
+    settings = list(overrides or [])
+    if speech is not None:
+        settings.append(f"outputs.speech={json.dumps(speech)}")
     if plan:
         raise typer.Exit(
             plan_scroll(picture, out_dir, config=config, overrides=settings, quiet=quiet)

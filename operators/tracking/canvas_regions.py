@@ -6,7 +6,6 @@ shows it whole, or several windows show parts that agree where they overlap and 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,73 +13,23 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from operators.tracking.canvas_sightings import (
+    CanvasRegion,
+    Sighting,
+    box_around,
+    box_inside,
+    common_px,
+    grown_box,
+)
 from streamer.canvas_mask import CanvasMask
-from streamer.geometry import BoxXYXY, Viewport, box_area_px, box_intersection
+from streamer.geometry import BoxXYXY, box_area_px, box_intersection
 from streamer.mask import Mask
 
 _SAME_IOU = 0.5
-_COMPARED_PX = 160  # longest side of the raster on which two masks are compared
 _JOINED_PX = 4096
 _CELL_PX = 512
 _BESIDE_PX = 5  # of its mask: what lies so near touches
 _REMAINDER = 0.3  # of the area of what it touches
-_EDGE_PX = 3  # of the window's picture: what comes so near its edge is cut by it
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class View:
-    """The window in which a region is seen best."""
-
-    frame_index: int
-    time_ns: int
-    viewport: Viewport
-    frame_hw: tuple[int, int]
-    quality: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sighting:
-    """A proposal of a window: `cuts` are the strips of canvas on which the window's edge cuts it,
-    empty when it is whole."""
-
-    piece: CanvasMask
-    strength: float
-    cuts: tuple[BoxXYXY, ...]
-    view: View
-
-
-@dataclass(eq=False)
-class CanvasRegion:
-    """A region and what is known of it so far."""
-
-    number: int
-    piece: CanvasMask
-    cuts: tuple[BoxXYXY, ...]
-    seen_in: BoxXYXY  # the box around all windows that showed it
-    strength: float
-    best: View
-    first_ns: int
-    last_ns: int
-    hits: int = 1
-    chances: int = 1
-    joined: bool = False
-    parts: set[int] = field(default_factory=set)
-    dropped: bool = False
-    decided: bool = False
-
-    @property
-    def whole(self) -> bool:
-        return not self.cuts
-
-    @property
-    def support(self) -> float:
-        """Share of the windows that could have shown it whole in which it was found."""
-        return min(1.0, self.hits / max(1, self.chances))
-
-    @property
-    def rank(self) -> float:
-        """How sure it is; of two that overlap the higher one stays."""
-        return float(self.support * self.strength * self.piece.area_px**0.25 * min(3, self.hits))
 
 
 @dataclass(eq=False)
@@ -107,7 +56,7 @@ class CanvasRegions:
             if (
                 region.whole
                 and region.number not in hit
-                and _inside(region.piece.box_xyxy, view_xyxy)
+                and box_inside(region.piece.box_xyxy, view_xyxy)
             ):
                 region.chances += 1
 
@@ -126,7 +75,7 @@ class CanvasRegions:
         the less sure of two that cover each other by more than half.
         """
         region.decided = True
-        for other in self.near(_grown(region.piece.box_xyxy, _BESIDE_PX / region.piece.scale)):
+        for other in self.near(grown_box(region.piece.box_xyxy, _BESIDE_PX / region.piece.scale)):
             if region.dropped or other is region or other.dropped or not other.whole:
                 continue
             small, large = sorted((region, other), key=lambda r: r.piece.area_px)
@@ -140,7 +89,7 @@ class CanvasRegions:
         for other in self.near(region.piece.box_xyxy):
             if other is region or other.dropped or not other.whole:
                 continue
-            common, own, others = _common(region.piece, other.piece, None)
+            common, own, others = common_px(region.piece, other.piece, None)
             if common > 0.5 * min(own, others):
                 if other.decided or other.rank > region.rank:
                     region.dropped = True
@@ -158,7 +107,7 @@ class CanvasRegions:
                 within = box_intersection(view_xyxy, region.seen_in)
             if box_area_px(within) == 0:
                 continue
-            common, a, b = _common(sighting.piece, region.piece, within)
+            common, a, b = common_px(sighting.piece, region.piece, within)
             union = a + b - common
             if union > 0 and common / union >= _SAME_IOU:
                 matches.append((common / union, region))
@@ -181,9 +130,9 @@ class CanvasRegions:
         for other in self.near(sighting.piece.box_xyxy):
             if other is region or not other.whole or not region.whole:
                 continue
-            common, _, own = _common(sighting.piece, other.piece, None)
+            common, _, own = common_px(sighting.piece, other.piece, None)
             if common > 0.8 * own and other.piece.area_px < 0.6 * region.piece.area_px:
-                beside, _, own = _common(region.piece, other.piece, None)
+                beside, _, own = common_px(region.piece, other.piece, None)
                 if beside < 0.3 * own:
                     region.parts.add(other.number)
 
@@ -197,13 +146,13 @@ class CanvasRegions:
         a, b = small.piece, large.piece
         if a.area_px > _REMAINDER * b.area_px or small.support < 0.34 or large.support < 0.34:
             return False
-        box = _grown(a.box_xyxy, _BESIDE_PX / a.scale)
+        box = grown_box(a.box_xyxy, _BESIDE_PX / a.scale)
         scale = min(1.0, a.scale, b.scale)
         hw = (max(1, round((box[3] - box[1]) * scale)), max(1, round((box[2] - box[0]) * scale)))
         side = 2 * _BESIDE_PX + 1
         around = cv2.dilate(a.raster(box, hw), np.ones((side, side), np.uint8))
         beside = b.raster(box, hw)
-        return bool((around & beside).any()) and _common(a, b, None)[0] < 0.3 * a.area_px
+        return bool((around & beside).any()) and common_px(a, b, None)[0] < 0.3 * a.area_px
 
     def _take_part(self, region: CanvasRegion, part: CanvasRegion) -> None:
         joined = region.joined
@@ -242,16 +191,16 @@ class CanvasRegions:
         self, region: CanvasRegion, piece: CanvasMask, cuts: tuple[BoxXYXY, ...], seen_in: BoxXYXY
     ) -> None:
         """Put a part to the parts before; a cut that the other part's window shows is healed."""
-        kept = [cut for cut in region.cuts if not _inside(cut, seen_in)]
-        kept += [cut for cut in cuts if not _inside(cut, region.seen_in)]
-        box = _around(region.piece.box_xyxy, piece.box_xyxy)
+        kept = [cut for cut in region.cuts if not box_inside(cut, seen_in)]
+        kept += [cut for cut in cuts if not box_inside(cut, region.seen_in)]
+        box = box_around(region.piece.box_xyxy, piece.box_xyxy)
         width, height = box[2] - box[0], box[3] - box[1]
         scale = min(region.piece.scale, piece.scale, _JOINED_PX / max(width, height))
         hw = (max(1, round(height * scale)), max(1, round(width * scale)))
         both = region.piece.raster(box, hw) | piece.raster(box, hw)
         self._place(region, CanvasMask(box, Mask.encode(both)))
         region.cuts, region.joined = tuple(kept), True
-        region.seen_in = _around(region.seen_in, seen_in)
+        region.seen_in = box_around(region.seen_in, seen_in)
 
     def _new(self, sighting: Sighting, view_xyxy: BoxXYXY, time_ns: int) -> CanvasRegion:
         region = CanvasRegion(
@@ -284,40 +233,6 @@ class CanvasRegions:
         del self.regions[region.number]
 
 
-def cuts_of(box_xyxy: BoxXYXY, view: Viewport, frame_hw: tuple[int, int]) -> tuple[BoxXYXY, ...]:
-    """The strips of the window's edge that a box of the canvas touches; the canvas's own edge does
-    not cut."""
-    x0, y0, x1, y1 = box_xyxy
-    left, top = view.x_px, view.y_px
-    right, bottom = left + view.width_px, top + view.height_px
-    near = max(1, round(_EDGE_PX * view.width_px / frame_hw[1]))
-    cuts = []
-    if x0 <= left + near and left > 0:
-        cuts.append((left, y0, left + 1, y1))
-    if x1 >= right - near and right < view.canvas_width_px:
-        cuts.append((right - 1, y0, right, y1))
-    if y0 <= top + near and top > 0:
-        cuts.append((x0, top, x1, top + 1))
-    if y1 >= bottom - near and bottom < view.canvas_height_px:
-        cuts.append((x0, bottom - 1, x1, bottom))
-    return tuple(cuts)
-
-
-def _common(a: CanvasMask, b: CanvasMask, within: BoxXYXY | None) -> tuple[float, float, float]:
-    """Pixels of the comparing raster in both masks, in the first and in the second."""
-    box = _around(a.box_xyxy, b.box_xyxy)
-    if within is not None:
-        box = box_intersection(box, within)
-    width, height = box[2] - box[0], box[3] - box[1]
-    if width <= 0 or height <= 0:
-        return 0.0, 0.0, 0.0
-    scale = min(1.0, a.scale, b.scale, _COMPARED_PX / max(width, height))
-    # a long thin thing keeps some pixels across
-    hw = (max(min(8, height), round(height * scale)), max(min(8, width), round(width * scale)))
-    first, second = a.raster(box, hw), b.raster(box, hw)
-    return float((first & second).sum()), float(first.sum()), float(second.sum())
-
-
 def _cells_of(box_xyxy: BoxXYXY) -> list[tuple[int, int]]:
     x0, y0, x1, y1 = box_xyxy
     return [
@@ -325,24 +240,3 @@ def _cells_of(box_xyxy: BoxXYXY) -> list[tuple[int, int]]:
         for i in range(x0 // _CELL_PX, max(x0, x1 - 1) // _CELL_PX + 1)
         for j in range(y0 // _CELL_PX, max(y0, y1 - 1) // _CELL_PX + 1)
     ]
-
-
-def _around(a: BoxXYXY, b: BoxXYXY) -> BoxXYXY:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _grown(box_xyxy: BoxXYXY, rim_px: float) -> BoxXYXY:
-    x0, y0, x1, y1 = box_xyxy
-    rim = math.ceil(rim_px)
-    return x0 - rim, y0 - rim, x1 + rim, y1 + rim
-
-
-def _inside(inner: BoxXYXY, outer: BoxXYXY) -> bool:
-    """Whether a box lies in another one with a rim to spare."""
-    rim = 2
-    return (
-        inner[0] >= outer[0] + rim
-        and inner[1] >= outer[1] + rim
-        and inner[2] <= outer[2] - rim
-        and inner[3] <= outer[3] - rim
-    )

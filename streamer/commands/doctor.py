@@ -17,7 +17,8 @@ from streamer.commands.running import out, write_json
 _NEEDED = ("torch", "torchvision", "transformers", "timm", "av", "opencv-python-headless", "numpy",
            "pycocotools", "pysubs2", "pydantic", "typer", "scipy", "safetensors")  # fmt: skip
 _EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord",
-           "httpx": "endpoint", "sentencepiece": "official"}  # fmt: skip
+           "httpx": "endpoint", "sentencepiece": "official", "pyvips": "scroll",
+           "iiif-prezi3": "scroll"}  # fmt: skip
 
 
 def run_doctor(json_path: Path | None) -> int:

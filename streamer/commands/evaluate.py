@@ -17,6 +17,7 @@ from rich.table import Table
 from streamer.commands.caption import find_config
 from streamer.commands.demo import write_film
 from streamer.commands.running import OK, STOPPED, check_json, err, execute, out, write_json
+from streamer.commands.shares import show_shares
 from streamer.config import load_pipeline
 from streamer.pipeline import Output
 from streamer.records import Caption, Frame
@@ -66,20 +67,17 @@ def evaluate_films(
                 line = f"{len(results)} of {films}, seed {number}: {_line(result)}"
                 err.print(line, markup=False, soft_wrap=True)
     sums = {name: sum(result[name] for result in results) for name in _SUMS}
-    table = Table(box=None, pad_edge=False)
-    for column in ("of", "right", "", "share"):
-        table.add_column(column, justify="left" if column == "of" else "right")
-    for name, right, judged in (
-        ("objects tracked", "tracked", "judged"),
-        ("split into several ids", "split", "judged"),
-        ("category", "category_right", "category_judged"),
-        ("blobs called object", "object_right", "object_judged"),
-        ("colour", "colour_right", "captioned"),
-        ("cuts", "cuts", "true_cuts"),
-    ):
-        share = f"{sums[right] / sums[judged]:.1%}" if sums[judged] else "-"
-        table.add_row(name, str(sums[right]), f"of {sums[judged]}", share)
-    out.print(table)
+    show_shares(
+        (name, sums[right], sums[judged])
+        for name, right, judged in (
+            ("objects tracked", "tracked", "judged"),
+            ("split into several ids", "split", "judged"),
+            ("category", "category_right", "category_judged"),
+            ("blobs called object", "object_right", "object_judged"),
+            ("colour", "colour_right", "captioned"),
+            ("cuts", "cuts", "true_cuts"),
+        )
+    )
     out.print(f"{sums['false_tracks']} of {sums['tracks']} tracks follow nothing of the film")
     write_json(json_path, {"sums": sums, "films": results})
     return OK

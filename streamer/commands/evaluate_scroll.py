@@ -10,10 +10,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rich.table import Table
-
 from streamer.commands.caption import find_config
 from streamer.commands.running import OK, err, out, write_json
+from streamer.commands.shares import show_shares
 from streamer.config import load_pipeline
 from streamer.executors.resumable import run_resumable
 from streamer.interfaces import Sink
@@ -76,22 +75,19 @@ def evaluate_scroll(
             )
         wall_s = time.perf_counter() - started_s
         result = score_scroll(findings.all(), truth)
-    table = Table(box=None, pad_edge=False)
-    for column in ("of", "", "", "share"):
-        table.add_column(column, justify="left" if column == "of" else "right")
-    for name, count, judged in (
-        ("objects found", "found", "judged"),
-        ("found twice", "doubled", "judged"),
-        ("split", "split", "judged"),
-        ("in pieces that do not touch", "in_pieces", "judged"),
-        ("cut by a window's edge", "cut", "judged"),
-        ("category", "category_right", "category_judged"),
-        ("blobs called object", "object_right", "object_judged"),
-        ("colour", "colour_right", "captioned"),
-    ):
-        share = f"{result[count] / result[judged]:.1%}" if result[judged] else "-"
-        table.add_row(name, str(result[count]), f"of {result[judged]}", share)
-    out.print(table)
+    show_shares(
+        (name, result[count], result[judged])
+        for name, count, judged in (
+            ("objects found", "found", "judged"),
+            ("found twice", "doubled", "judged"),
+            ("split", "split", "judged"),
+            ("in pieces that do not touch", "in_pieces", "judged"),
+            ("cut by a window's edge", "cut", "judged"),
+            ("category", "category_right", "category_judged"),
+            ("blobs called object", "object_right", "object_judged"),
+            ("colour", "colour_right", "captioned"),
+        )
+    )
     out.print(
         f"median IoU {result['median_iou']:.3f}; {result['false_regions']} of {result['regions']} "
         f"regions are nothing of the scroll; {report.frames} windows in {wall_s:.0f} s, "

@@ -82,5 +82,6 @@ def needs_scroll() -> None:
     Raises:
         ConfigError: when it is not installed.
     """
-    if importlib.util.find_spec("pyvips") is None:
-        raise ConfigError("large pictures need pyvips; pip install 'osprey-streamer[scroll]'")
+    for name in ("pyvips", "iiif_prezi3"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"large pictures need {name}; pip install 'osprey-streamer[scroll]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from streamer.executors.resumable import run_resumable
 from streamer.pipeline import Output, Pipeline
 from streamer.progress import Progress
 from streamer.report import RunReport, Tally
+from streamer.sources.canvas import identity_of
 
 _SAY_EVERY_S = 5.0
 
@@ -43,18 +45,18 @@ def scroll_picture(
     quiet: bool,
 ) -> int:
     """The whole run; goes on where an earlier one of the same work was stopped."""
-    say = _Teller(quiet)
-    pipeline = _loaded(picture, out_dir, config, overrides, say)
     tally = Tally()
     started_s = time.perf_counter()
-    with interruptible() as stop, Progress(tally, err, quiet=quiet):
-        report = run_resumable(
-            pipeline,
-            out_dir / ".walk",
-            key=_work(picture, find_config(config), overrides),
-            tally=tally,
-            stop=stop,
-        )
+    with interruptible() as stop:
+        pipeline = _loaded(picture, out_dir, config, overrides, _Teller(quiet, stop))
+        with Progress(tally, err, quiet=quiet):
+            report = run_resumable(
+                pipeline,
+                out_dir / ".walk",
+                key=_work(picture, find_config(config), overrides),
+                tally=tally,
+                stop=stop,
+            )
     regions = tally.events.get("region", 0)
     _show(report, regions, time.perf_counter() - started_s)
     write_json(json_path, {"input": str(picture), "regions": regions, **report.to_json()})
@@ -73,7 +75,7 @@ def plan_scroll(
     from streamer.scroll.film import draw_plan
     from streamer.sources.pan_image import PanImage
 
-    say = _Teller(quiet)
+    say = _Teller(quiet, threading.Event())
     pipeline = _loaded(picture, out_dir, config, overrides, say)
     source = pipeline.make_source()
     if not isinstance(source, PanImage):
@@ -113,28 +115,36 @@ def _loaded(
     make = pipeline.make_source
     return replace(
         pipeline,
-        make_source=partial(_telling, make, partial(say, "pyramid")),
+        make_source=partial(_telling, make, {"on_progress": partial(say, "pyramid")}),
         outputs=tuple(_told(output, say) for output in pipeline.outputs),
     )
 
 
 def _told(output: Output, say: _Teller) -> Output:
-    return replace(output, make=partial(_telling, output.make, say))
+    hooks = {"on_progress": say, "on_note": say.note, "stop": say.stop}
+    return replace(output, make=partial(_telling, output.make, hooks))
 
 
-def _telling(make: Callable[[], Any], say: Callable[..., None]) -> Any:
+def _telling(make: Callable[[], Any], hooks: dict[str, Any]) -> Any:
+    """What is made, with the hooks it has a place for."""
     made = make()
-    if hasattr(made, "on_progress"):
-        made.on_progress = say
+    for name, hook in hooks.items():
+        if hasattr(made, name):
+            setattr(made, name, hook)
     return made
 
 
 class _Teller:
-    """A line of progress for what takes long besides the walk itself."""
+    """A line of progress for what takes long besides the walk itself; `stop` ends it early."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, stop: threading.Event) -> None:
         self.quiet = quiet
+        self.stop = stop
         self._said_s = 0.0
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            err.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def __call__(self, what: str, share: float) -> None:
         now_s = time.monotonic()
@@ -145,9 +155,8 @@ class _Teller:
 
 def _work(picture: Path, config: Path, overrides: list[str]) -> str:
     """What the work is: the picture's state, the configuration and the version."""
-    state = picture.stat()
     parts = [
-        __version__, str(picture.resolve()), str(state.st_size), str(state.st_mtime_ns),
+        __version__, identity_of(picture),
         config.read_text(encoding="utf-8"), *(o for o in overrides if not o.startswith("outputs.")),
     ]  # fmt: skip
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()

@@ -109,7 +109,8 @@ def pictures(files: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
 def _read(file: Path) -> Image.Image:
     try:
         with Image.open(file) as opened:
-            return opened.convert("RGB")
+            picture: Image.Image = opened.convert("RGB")
+            return picture
     except (OSError, SyntaxError) as error:
         raise InputError(f"{file} cannot be read as a picture ({error}); replace it") from None
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.clock import NS_PER_S
-from streamer.geometry import BoxXYXY, Viewport, box_area_px, box_intersection
-from streamer.records import Frame, StreamInfo, TrackedFrame
+from streamer.geometry import BoxXYXY, box_area_px, box_intersection
 from streamer.scroll.findings import Finding
 from streamer.sinks.drawing import Colour, draw_tag, tag_size, track_colour
-from streamer.sinks.overlay_video import OverlayVideo
 from streamer.sources.canvas import Canvas
 from streamer.sources.paths import RectXYWH, Walk
 
@@ -33,45 +30,9 @@ class _Label:
     box_xyxy: BoxXYXY
 
 
-def write_film(
-    path: Path,
-    canvas: Canvas,
-    walk: Walk,
-    findings: Sequence[Finding],
-    *,
-    size_hw: tuple[int, int] = (720, 1280),
-    fps: int = 25,
-    crf: int = 23,
-    on_progress: Callable[[float], None] | None = None,
-) -> None:
-    """Render the walk as H.264 in MP4.
+class Painter:
+    """Draws the film's pictures, each by its time alone."""
 
-    Raises:
-        OutputError: when the file cannot be written.
-        InputError: when the picture's data is damaged.
-    """
-    sink = OverlayVideo(str(path), crf=crf)
-    frames = max(1, math.ceil(walk.duration_ns * fps / NS_PER_S))
-    sink.open(
-        [StreamInfo(stream_id="walk", uri="", width_px=size_hw[1], height_px=size_hw[0], fps=fps)]
-    )
-    view = Viewport.whole(*size_hw)
-    painter = _Painter(canvas, walk, findings, size_hw)
-    try:
-        for index in range(frames):
-            time_ns = index * NS_PER_S // fps
-            frame = Frame(
-                stream_id="walk", index=index, time_ns=time_ns, image=painter.picture(time_ns),
-                viewport=view,
-            )  # fmt: skip
-            sink.write(TrackedFrame(frame=frame, regions=()))
-            if on_progress is not None and index % fps == 0:
-                on_progress((index + 1) / frames)
-    finally:
-        sink.close()
-
-
-class _Painter:
     def __init__(
         self, canvas: Canvas, walk: Walk, findings: Sequence[Finding], size_hw: tuple[int, int]
     ) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from iiif_prezi3 import Manifest
+
 from streamer.clock import NS_PER_S
 from streamer.errors import ContractError
 from streamer.scroll.findings import Finding
-from streamer.scroll.narration import Scene
+from streamer.scroll.narration import Scene, canvas_place
 from streamer.sources.paths import Walk
 
 Json = dict[str, Any]
@@ -28,6 +30,7 @@ def manifest(
     thumbnail_wh: tuple[int, int],
     film: str = "",
     film_wh: tuple[int, int] = (1280, 720),
+    subtitles: str = "",
 ) -> Json:
     """The manifest as JSON data.
 
@@ -35,6 +38,10 @@ def manifest(
         base: where the manifest will be published, the root of all ids.
         image: address of a JPEG of the picture, of `thumbnail_wh` = (width, height) pixels.
         film: address of the film, "" for none.
+        subtitles: address of the narration as WebVTT, "" for none; a film shows it.
+
+    Raises:
+        ContractError: when it is not valid; that is a bug of this product.
     """
     height, width = walk.canvas_hw
     canvas_id = f"{base}/canvas/picture"
@@ -49,7 +56,9 @@ def manifest(
             "id": f"{base}/annotations/regions",
             "type": "AnnotationPage",
             "label": _words("Regions"),
-            "items": [_annotation(base, canvas_id, finding) for finding in findings],
+            "items": [
+                _annotation(base, canvas_id, finding, walk.canvas_hw) for finding in findings
+            ],
         }
     ]
     items = [picture]
@@ -65,6 +74,8 @@ def manifest(
             "height": film_wh[1], "duration": duration,
         }  # fmt: skip
         canvas["items"] = [_painting(film_id, video)]
+        if subtitles:
+            canvas["annotations"] = [_subtitles(base, film_id, subtitles)]
         items.append(canvas)
         for target, scene in zip(targets, scenes, strict=True):
             end_s = min(duration, scene.end_ns / NS_PER_S)
@@ -102,34 +113,46 @@ def manifest(
 
 
 def check_manifest(data: Json) -> None:
-    """Validate against the models of iiif-prezi3, where that package is installed.
+    """Validate against the models of iiif-prezi3.
 
     Raises:
         ContractError: when the manifest is not valid; that is a bug of this product.
     """
     try:
-        from iiif_prezi3 import Manifest
-    except ImportError:
-        return
-    try:
-        Manifest.model_validate(data)
+        model = Manifest.model_validate(data)
     except ValueError as error:
         raise ContractError(f"the IIIF manifest is not valid: {error}") from None
+    # the models mend what is nearly right and leave out what they do not know
+    taken = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if taken != _without_summaries(data):
+        raise ContractError("the IIIF manifest is not valid: it has parts that IIIF does not know")
 
 
-def _annotation(base: str, canvas_id: str, finding: Finding) -> Json:
+def _without_summaries(data: Any) -> Any:
+    """JSON data without the summaries of ranges: the models do not know them, IIIF does."""
+    if isinstance(data, list):
+        return [_without_summaries(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    is_range = data.get("type") == "Range"
+    return {
+        key: _without_summaries(value)
+        for key, value in data.items()
+        if not (is_range and key == "summary")
+    }
+
+
+def _annotation(base: str, canvas_id: str, finding: Finding, canvas_hw: tuple[int, int]) -> Json:
     text = finding.text or "a region without words"
+    bodies = [_text(f"{text}, {canvas_place(finding, canvas_hw)} of the picture")]
     detail = finding.caption.detail if finding.caption else ""
+    if detail and detail != text:  # of the close-up that was looked at
+        bodies.append(_text(detail))
     return {
         "id": f"{base}/annotation/{finding.region_id}",
         "type": "Annotation",
         "motivation": "commenting",
-        "body": {
-            "type": "TextualBody",
-            "value": f"{text} ({detail})" if detail and detail != text else text,
-            "format": "text/plain",
-            "language": "en",
-        },
+        "body": bodies,
         "target": {
             "type": "SpecificResource",
             "source": {"id": canvas_id, "type": "Canvas"},
@@ -142,6 +165,32 @@ def _annotation(base: str, canvas_id: str, finding: Finding) -> Json:
                 {"type": "SvgSelector", "value": _svg(finding)},
             ],
         },
+    }
+
+
+def _text(value: str) -> Json:
+    return {"type": "TextualBody", "value": value, "format": "text/plain", "language": "en"}
+
+
+def _subtitles(base: str, film_id: str, address: str) -> Json:
+    return {
+        "id": f"{base}/annotations/narration",
+        "type": "AnnotationPage",
+        "items": [
+            {
+                "id": f"{base}/annotation/narration",
+                "type": "Annotation",
+                "motivation": "supplementing",
+                "body": {
+                    "id": address,
+                    "type": "Text",
+                    "format": "text/vtt",
+                    "label": _words("Narration"),
+                    "language": "en",
+                },
+                "target": film_id,
+            }
+        ],
     }
 
 

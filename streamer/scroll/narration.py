@@ -7,13 +7,13 @@ names the regions it is made of.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from streamer.clock import NS_PER_S, format_ns
 from streamer.scroll.findings import Finding
-from streamer.sources.paths import Walk
+from streamer.sources.paths import Stop, Walk
 
 _COLUMNS = ("left", "middle", "right")
 _ROWS = ("top", "middle", "bottom")
@@ -43,14 +43,23 @@ class Scene:
     left_out: tuple[int, ...]
 
 
+LengthNs = Callable[[str], int]
+
+
+def reading_length(words_per_minute: float) -> LengthNs:
+    """How long a text takes when it is read at an even rate."""
+    return lambda text: round(len(text.split()) / words_per_minute * 60 * NS_PER_S)
+
+
 def narrate(
-    findings: Sequence[Finding], walk: Walk, *, words_per_minute: float = 150.0
+    findings: Sequence[Finding], walk: Walk, length_ns: LengthNs | None = None
 ) -> list[Scene]:
     """The script of a walk: its scenes with sentences that fit their time.
 
     Args:
-        words_per_minute: how fast the words are spoken.
+        length_ns: how long a sentence takes to speak; 150 words a minute when None.
     """
+    length_ns = length_ns or reading_length(150.0)
     said = [f for f in findings if f.text]
     scenes: list[Scene] = []
     free_ns = 0
@@ -62,24 +71,24 @@ def narrate(
         left_out: list[int] = []
         lead = f"{_place(box, walk).capitalize()}: "
         # what covers most comes first into the script, but is told in the order of reading
-        room = (end_ns - now_ns) / NS_PER_S * words_per_minute / 60
-        chosen = _fitting(groups, room - len(lead.split()))
+        chosen = {}
+        if groups:
+            chosen = _fitting(groups, end_ns - now_ns - length_ns(lead), length_ns)
         for i, group in enumerate(groups):
             if i not in chosen:
                 left_out += [f.region_id for f in group]
                 continue
-            text = chosen[i]
-            text = lead + text if not sentences else text[0].upper() + text[1:]
-            length_ns = round(len(text.split()) / words_per_minute * 60 * NS_PER_S)
+            text = _sentence(lead + chosen[i] if not sentences else chosen[i])
+            until_ns = now_ns + length_ns(text)
             sentences.append(
                 Sentence(
-                    text=f"{text}.",
+                    text=text,
                     start_ns=now_ns,
-                    end_ns=now_ns + length_ns,
+                    end_ns=until_ns,
                     region_ids=tuple(f.region_id for f in group),
                 )
             )
-            now_ns += length_ns
+            now_ns = until_ns
         free_ns = now_ns
         scenes.append(
             Scene(
@@ -150,15 +159,16 @@ def scene_json(scene: Scene) -> dict[str, Any]:
 
 
 def _stretches(walk: Walk) -> list[tuple[int, int, tuple[int, int, int, int]]]:
-    """Start, end and box of the walk's scenes: the windows of the first level that do not overlap
-    the one before by more than a tenth."""
+    """Start, end and box of the walk's scenes: as few windows of the first level as cover what it
+    passes over."""
     first = [stop for stop in walk.stops if stop.level == 0]
     kept = [first[0]]
-    for stop in first[1:]:
-        x, y, width, height = stop.box_xywh
-        x0, y0, _, _ = kept[-1].box_xywh
-        if abs(x - x0) >= 0.9 * width or abs(y - y0) >= 0.9 * height or stop.returns:
-            kept.append(stop)
+    way = (0, 0)
+    for before, stop in itertools.pairwise(first):
+        way_before, way = way, _way(before, stop)
+        bends = way != way_before or stop.returns
+        if before is not kept[-1] and (bends or not _adjoin(kept[-1], stop)):
+            kept.append(before)
     if kept[-1] is not first[-1]:
         kept.append(first[-1])
     last = first[-1]
@@ -170,6 +180,20 @@ def _stretches(walk: Walk) -> list[tuple[int, int, tuple[int, int, int, int]]]:
         x, y, width, height = stop.box_xywh
         found.append((start_ns, end_ns, (x, y, x + width, y + height)))
     return found
+
+
+def _way(a: Stop, b: Stop) -> tuple[int, int]:
+    """The direction from a window to the next: signs along x and y."""
+    xa, ya, _, _ = a.box_xywh
+    xb, yb, _, _ = b.box_xywh
+    return int(xb > xa) - int(xb < xa), int(yb > ya) - int(yb < ya)
+
+
+def _adjoin(a: Stop, b: Stop) -> bool:
+    """Whether nothing lies between two windows."""
+    xa, ya, wa, ha = a.box_xywh
+    xb, yb, wb, hb = b.box_xywh
+    return xb <= xa + wa and xa <= xb + wb and yb <= ya + ha and ya <= yb + hb
 
 
 def _holds(box: tuple[int, int, int, int], finding: Finding) -> bool:
@@ -212,7 +236,7 @@ def _groups(mine: Sequence[Finding], walk: Walk) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _fitting(groups: Sequence[list[Finding]], words: float) -> dict[int, str]:
+def _fitting(groups: Sequence[list[Finding]], room_ns: int, length_ns: LengthNs) -> dict[int, str]:
     """What is told of each group, by its place in `groups`: what covers most first, with a
     neighbour where there is time for it."""
     chosen: dict[int, str] = {}
@@ -220,14 +244,21 @@ def _fitting(groups: Sequence[list[Finding]], words: float) -> dict[int, str]:
         range(len(groups)), key=lambda i: -max(f.shape.area_px * f.sure for f in groups[i])
     )
     for i in order:
+        if room_ns <= 0:
+            break
         # beside what was told before: a listener knows it already
         before = [f for group in groups[:i] for f in group]
         for text in _tellings(groups[i], before):
-            if len(text.split()) <= words:
+            length = length_ns(_sentence(text))
+            if length <= room_ns:
                 chosen[i] = text
-                words -= len(text.split())
+                room_ns -= length
                 break
     return chosen
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _tellings(group: Sequence[Finding], before: Sequence[Finding]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyvips
+from numpy.typing import NDArray
 
 from streamer.errors import OutputError
 from streamer.scroll.findings import Finding
@@ -35,9 +36,13 @@ def write_page(
     scenes: Sequence[Scene],
     *,
     title: str,
-    on_progress: Callable[[float], None] | None = None,
+    film: str = "",
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Write the page into a folder: index.html, its scripts, and the picture's tiles.
+
+    Args:
+        film: address of the walk's film as seen from the page, "" for none.
 
     Raises:
         OutputError: when the folder cannot be written.
@@ -49,6 +54,7 @@ def write_page(
     lowest, finest = _write_tiles(folder / "tiles", canvas, on_progress)
     data = page_data(walk, findings, scenes, title=title)
     data["levels"] = [lowest, finest]
+    data["film"] = film
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     page = (_STATIC / "index.html").read_text(encoding="utf-8")
     with writing(folder / "index.html"):
@@ -92,15 +98,18 @@ def page_data(
 
 
 def _write_tiles(
-    folder: Path, canvas: Canvas, on_progress: Callable[[float], None] | None
+    folder: Path, canvas: Canvas, on_progress: Callable[[float], None]
 ) -> tuple[int, int]:
     """Deep Zoom tiles `level/column_row.jpg`; returns the numbers of the coarsest and the finest
-    level. Tiles that are there from an earlier run are kept."""
+    level. Tiles of the same picture that are there from an earlier run are kept."""
     top = (max(canvas.hw) - 1).bit_length()
-    done = folder / f"{canvas.width_px}x{canvas.height_px}.done"
     lowest = min(top, (_TILE_PX - 1).bit_length())
-    if done.is_file():
-        return lowest, top
+    mark = folder / "picture"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != canvas.identity:
+        shutil.rmtree(folder, ignore_errors=True)
+        with writing(mark):
+            folder.mkdir(parents=True)
+            mark.write_text(canvas.identity, encoding="utf-8")
     jobs = []
     for level in range(top, lowest - 1, -1):
         shrink = 1 << (top - level)
@@ -109,24 +118,28 @@ def _write_tiles(
             for column in range(-(-width // _TILE_PX)):
                 jobs.append((level, shrink, column, row, width, height))
     for n, (level, shrink, column, row, width, height) in enumerate(jobs):
-        x, y = column * _TILE_PX, row * _TILE_PX
-        w, h = min(_TILE_PX, width - x), min(_TILE_PX, height - y)
-        box = (x * shrink, y * shrink)
-        size = (
-            min(w * shrink, canvas.width_px - box[0]), min(h * shrink, canvas.height_px - box[1]),
-        )  # fmt: skip
-        tile = canvas.window(*box, *size, (h, w))
         file = folder / str(level) / f"{column}_{row}.jpg"
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            image = pyvips.Image.new_from_array(np.ascontiguousarray(tile))
-            image.copy(interpretation="srgb").jpegsave(str(file), Q=88)
-        except (OSError, pyvips.Error) as error:
-            raise OutputError(
-                f"{file} cannot be written ({error}); free space or choose another folder"
-            ) from None
-        if on_progress is not None and n % 64 == 0:
-            on_progress((n + 1) / len(jobs))
-    with writing(done):
-        done.write_bytes(b"")
+        if not file.is_file():
+            x, y = column * _TILE_PX, row * _TILE_PX
+            w, h = min(_TILE_PX, width - x), min(_TILE_PX, height - y)
+            box = (x * shrink, y * shrink)
+            size = (
+                min(w * shrink, canvas.width_px - box[0]),
+                min(h * shrink, canvas.height_px - box[1]),
+            )
+            _write_tile(file, canvas.window(*box, *size, (h, w)))
+        on_progress((n + 1) / len(jobs))
     return lowest, top
+
+
+def _write_tile(file: Path, tile: NDArray[np.uint8]) -> None:
+    beside = file.with_suffix(".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image = pyvips.Image.new_from_array(np.ascontiguousarray(tile))
+        image.copy(interpretation="srgb").jpegsave(str(beside), Q=88)
+        beside.replace(file)
+    except (OSError, pyvips.Error) as error:
+        raise OutputError(
+            f"{file} cannot be written ({error}); free space or choose another folder"
+        ) from None

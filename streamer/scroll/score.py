@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from streamer.canvas_mask import CanvasMask
 from streamer.geometry import box_area_px, box_intersection
 from streamer.mask import Mask
 from streamer.scroll.findings import Finding
+from streamer.sinks.score import said_of
 
 _SAME_IOU = 0.5
 _LONGEST_PX = 600
@@ -79,9 +79,7 @@ def _object(
     )
     apart = len(parts) > 1 and not doubled
     text = best.text if best is not None and found else ""
-    words = re.findall(r"[a-z]+", text.lower().split(" of ")[0].split(" with ")[0])
-    category = next((w for w in reversed(words) if w in vocabulary["categories"]), "")
-    colour = next((w for w in words if w in vocabulary["colours"]), "")
+    category, colour = said_of(text, vocabulary)
     return {
         "object_id": item["object_id"],
         "category": item["category"],

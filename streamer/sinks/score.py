@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ class Score(Sink[TrackedFrame | Caption | Event]):
         # a touch of a few frames is not a track of the object
         owners = [t for t, n in hits.most_common() if n >= max(3, 0.05 * len(item["frames"]))]
         caption = next((self._captions[t] for t in owners if t in self._captions), None)
-        said = self._said(caption.text) if caption else None
+        said = said_of(caption.text, self._truth["vocabulary"]) if caption else None
         return ObjectScore(
             object_id=object_id,
             truth=item["caption"],
@@ -166,12 +166,12 @@ class Score(Sink[TrackedFrame | Caption | Event]):
             colour_right=said[1] == item["colour"] if said else None,
         )
 
-    def _said(self, text: str) -> tuple[str, str]:
-        """The category and the colour word of a caption; "" where there is none."""
-        words = re.findall(r"[a-z]+", text.lower().split(" of ")[0])
-        vocabulary = self._truth["vocabulary"]
-        category = next((w for w in reversed(words) if w in vocabulary["categories"]), "")
-        return category, next((w for w in words if w in vocabulary["colours"]), "")
+
+def said_of(text: str, vocabulary: Mapping[str, Collection[str]]) -> tuple[str, str]:
+    """The category and the colour word of a caption; "" where there is none."""
+    words = re.findall(r"[a-z]+", re.split(r" of | with ", text.lower())[0])
+    category = next((w for w in reversed(words) if w in vocabulary["categories"]), "")
+    return category, next((w for w in words if w in vocabulary["colours"]), "")
 
 
 def read_truth(path: Path) -> dict[str, Any]:

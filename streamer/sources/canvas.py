@@ -97,6 +97,11 @@ class Canvas:
         return self.height_px, self.width_px
 
     @property
+    def identity(self) -> str:
+        """Says which picture it is, and in which state its file was."""
+        return identity_of(Path(self.path))
+
+    @property
     def level_widths_px(self) -> list[int]:
         """Widths of the pyramid's levels, the finest first."""
         return [level.width_px for level in self._levels]
@@ -158,6 +163,12 @@ class Canvas:
                         level.read(x, y, 1, 1)
                     except pyvips.Error as error:
                         raise _unreadable(self.path, error) from None
+
+
+def identity_of(place: Path) -> str:
+    """Says which picture lies at a path, and in which state its file is."""
+    state = place.stat()
+    return f"{place.resolve()} {state.st_size} {state.st_mtime_ns}"
 
 
 def _vips_levels(place: Path, cache: str, on_progress: Progress | None) -> list[Level]:
@@ -262,8 +273,7 @@ def _cached_pyramid(place: Path, cache: str, on_progress: Progress | None) -> Pa
     """A tiled pyramid TIFF of a picture, made once for every content of the file."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     folder = Path(cache) if cache else Path(base) / "streamer" / "pyramids"
-    state = place.stat()
-    key = f"{place.resolve()} {state.st_size} {state.st_mtime_ns}"
+    key = identity_of(place)
     made = folder / f"{place.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.tif"
     if made.is_file():
         return made

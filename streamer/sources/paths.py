@@ -210,6 +210,15 @@ def with_pauses(walk: Walk, busy: Sequence[float], pause_s: float) -> Walk:
     return timed(replace(walk, stops=tuple(stops)))
 
 
+def resting_until(walk: Walk, time_ns: int) -> Walk:
+    """The walk with as long a rest at its end as it takes to reach a time."""
+    longer_ns = time_ns - walk.duration_ns
+    if longer_ns <= 0:
+        return walk
+    last = replace(walk.stops[-1], pause_ns=walk.stops[-1].pause_ns + longer_ns)
+    return replace(walk, stops=(*walk.stops[:-1], last), duration_ns=time_ns)
+
+
 def _kind_of(canvas_hw: tuple[int, int]) -> str:
     height, width = canvas_hw
     if width >= _LONG * height:

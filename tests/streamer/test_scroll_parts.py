@@ -20,48 +20,17 @@ from streamer.canvas_mask import CanvasMask
 from streamer.mask import Mask
 from streamer.records import Caption, Event, StreamInfo, caption_of_json, event_of_json
 from streamer.schema import json_schema
-from streamer.scroll.findings import Finding, Findings, finding_json
+from streamer.scroll.findings import Finding, finding_json
 from streamer.scroll.geojson import feature_collection
 from streamer.scroll.iiif import check_manifest
-from streamer.scroll.narration import canvas_place, narrate, neighbours
+from streamer.scroll.narration import canvas_place, narrate, neighbours, reading_length
 from streamer.scroll.score import score_scroll
 from streamer.sinks.scroll_outputs import ScrollOutputs
 from streamer.sources.pan_image import PanImage
 from streamer.sources.paths import plan_walk
 from streamer.sources.walk_record import walk_event
 from streamer.testing import check_sink
-
-Box = tuple[int, int, int, int]
-
-
-def region(
-    number: int, box: Box, text: str = "", window: Box = (0, 0, 400, 200)
-) -> list[Event | Caption]:
-    mask = Mask.encode(np.ones((box[3] - box[1], box[2] - box[0]), np.uint8))
-    event = Event(
-        stream_id="s", time_ns=number * 1000, kind="region", track_id=number,
-        data={
-            "box_xyxy": list(box), "mask": mask.to_json(), "scale": 1.0,
-            "window_xyxy": list(window), "first_ns": 0, "last_ns": 10, "windows": 2, "sure": 1.0,
-            "joined": False,
-        },
-    )  # fmt: skip
-    if not text:
-        return [event]
-    caption = Caption(
-        stream_id="s", track_id=number, start_ns=0, end_ns=None, text=text,
-        detail=f"{text}, striped", asked_ns=number, frame_index=0, frame_time_ns=0, mask=mask,
-        mean_logprob=-0.1, model="m", weights_hash="h",
-    )  # fmt: skip
-    return [event, caption]
-
-
-def found(*regions: list[Event | Caption]) -> list[Finding]:
-    findings = Findings()
-    for records in regions:
-        for record in records:
-            findings.add(record)
-    return findings.all()
+from tests.streamer.scroll_stories import LONG, Box, found, region, story
 
 
 def truth(*boxes: Box, mask: np.ndarray | None = None) -> dict[str, object]:
@@ -127,18 +96,6 @@ def test_outlines_follow_the_mask_in_canvas_pixels() -> None:
     assert np.abs(points.max(0) - (160, 100)).max() <= 1.1
 
 
-LONG = (200, 4000)
-BRIDGE, BOAT, CARS = (3700, 80, 3760, 120), (3500, 90, 3550, 130), 3
-
-
-def story() -> list[Finding]:
-    return found(
-        region(1, BRIDGE, "a brown bridge"),
-        region(2, BOAT, "a small boat"),
-        *(region(3 + i, (500 + 80 * i, 100, 540 + 80 * i, 130), "a red car") for i in range(CARS)),
-    )
-
-
 def test_the_script_says_only_what_captions_say_in_the_order_of_reading() -> None:
     walk = plan_walk(LONG, window_hw=(200, 800), overlap=0.5, speed_px_s=50.0)
     scenes = narrate(story(), walk)
@@ -154,9 +111,26 @@ def test_the_script_says_only_what_captions_say_in_the_order_of_reading() -> Non
         assert word in known or word in glue or word.isdigit(), word
 
 
+@pytest.mark.parametrize("kind", ["right_to_left", "rows", "spiral", "down", "auto"])
+@pytest.mark.parametrize("hw", [(1500, 6000), (900, 1000), (200, 4000), (3000, 500)])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.7])
+def test_every_place_of_the_picture_has_its_scene(
+    kind: str, hw: tuple[int, int], overlap: float
+) -> None:
+    walk = plan_walk(hw, window_hw=(180, 320), kind=kind, overlap=overlap)
+    told = np.zeros(hw, np.uint8)
+    scenes = narrate([], walk)
+    for scene in scenes:
+        x0, y0, x1, y1 = scene.box_xyxy
+        told[y0:y1, x0:x1] = 1
+    assert told.all()
+    assert [s.start_ns for s in scenes[1:]] == [s.end_ns for s in scenes[:-1]]
+    assert len(scenes) <= sum(stop.level == 0 for stop in walk.stops)
+
+
 def test_the_script_is_paced() -> None:
     walk = plan_walk(LONG, window_hw=(200, 800), overlap=0.5)
-    scenes = narrate(story(), walk, words_per_minute=120)
+    scenes = narrate(story(), walk, reading_length(120.0))
     sentences = [s for scene in scenes for s in scene.sentences]
     assert all(a.end_ns <= b.start_ns for a, b in itertools.pairwise(sentences))
     for scene in scenes:
@@ -233,7 +207,7 @@ def test_all_outputs(tmp_path: Path, picture: str) -> None:
     check_manifest(manifest)
     assert manifest["viewingDirection"] == "right-to-left"
     annotations = manifest["items"][0]["annotations"][0]["items"]
-    assert annotations[0]["body"]["value"].startswith("a <red> car")
+    assert annotations[0]["body"][0]["value"].startswith("a <red> car")
     page = out / "page"
     assert "window.SCROLL" in (page / "data.js").read_text()
     assert "openseadragon.min.js" in (page / "index.html").read_text()

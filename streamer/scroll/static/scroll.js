@@ -25,8 +25,22 @@
   marks.id = "marks";
   marks.append(moved, words);
   get("picture").append(marks);
-  const path = svg("polyline");
-  path.setAttribute("points", data.path.filter((p) => p[3] === 0).map((p) => `${p[0]},${p[1]}`).join(" "));
+  // the way of the window's centre over the first level: a ring at its start, an arrow at its end
+  const path = svg("g"), line = svg("polyline"), start = svg("circle"), end = svg("path");
+  const stops = data.path.filter((p) => p[3] === 0);
+  path.id = "path";
+  start.setAttribute("r", 5);
+  end.setAttribute("d", "M-11,-7L1,0L-11,7Z");
+  path.append(line, start, end);
+  marks.insertBefore(path, words);
+  function placePath(from, scale) {
+    const points = stops.map((p) => [from.x + p[0] * scale, from.y + p[1] * scale]);
+    const [a, b] = [points[Math.max(0, points.length - 2)], points[points.length - 1]];
+    const turn = Math.atan2(b[1] - a[1], b[0] - a[0]) * 180 / Math.PI;
+    line.setAttribute("points", points.map((p) => p.join(",")).join(" "));
+    start.setAttribute("transform", `translate(${points[0]})`);
+    end.setAttribute("transform", `translate(${b}) rotate(${turn})`);
+  }
   const outlines = new Map();
   for (const region of data.regions) {
     const outline = svg("path");
@@ -35,7 +49,6 @@
     outlines.set(region.id, outline);
     moved.append(outline);
   }
-  moved.append(path);
 
   let chosen = null;
   function place() {
@@ -45,6 +58,7 @@
     const to = item.imageToViewerElementCoordinates(new OpenSeadragon.Point(data.width, 0));
     const scale = (to.x - from.x) / data.width;
     moved.setAttribute("transform", `translate(${from.x} ${from.y}) scale(${scale})`);
+    placePath(from, scale);
     words.replaceChildren();
     const { width, height } = marks.getBoundingClientRect();
     const taken = [];
@@ -75,13 +89,21 @@
     const item = viewer.world.getItemAt(0);
     if (item) viewer.viewport.fitBounds(item.imageToViewportRectangle(x0 - w * rim, y0 - h * rim, w * (1 + 2 * rim), h * (1 + 2 * rim)));
   }
+  function mark(ids) {
+    for (const [id, outline] of outlines) outline.classList.toggle("chosen", ids.includes(id));
+    for (const line of get("regions").children) line.classList.toggle("chosen", ids.includes(Number(line.dataset.id)));
+  }
   function choose(region) {
     stop();
-    for (const [id, outline] of outlines) outline.classList.toggle("chosen", id === region.id);
-    for (const line of get("regions").children) line.classList.toggle("chosen", line.dataset.id === String(region.id));
+    mark([region.id]);
     chosen = region;
+    say([region.text, `${region.place} of the picture`, ...region.near].filter(Boolean).join("; "));
     show(region.box, 1.2);
     place();
+  }
+  function say(text) {
+    get("said").textContent = text;
+    get("said").hidden = !text;
   }
 
   const lines = data.regions.map((region) => {
@@ -90,6 +112,8 @@
     line.style.borderColor = region.colour;
     line.textContent = `#${region.id} ${region.text || "(no words)"}`;
     more.textContent = [`${region.place} of the picture`, ...region.near].join("; ");
+    // the long form was asked of a close-up: its places are places in that
+    if (region.detail) more.append(document.createElement("br"), `close up: ${region.detail}`);
     line.append(more);
     line.addEventListener("click", () => choose(region));
     get("regions").append(line);
@@ -127,30 +151,43 @@
 
   const shows = () => {
     for (const outline of outlines.values()) outline.style.visibility = get("show-regions").checked ? "" : "hidden";
-    path.style.visibility = get("show-path").checked ? "" : "hidden";
+    path.style.display = get("show-path").checked ? "" : "none";
     place();
   };
   for (const id of ["show-regions", "show-words", "show-path"]) get(id).addEventListener("change", shows);
   get("home").addEventListener("click", () => { stop(); viewer.viewport.goHome(); });
+  get("film").hidden = !data.film;
+  get("film").href = data.film;
 
-  // the walk goes from scene to scene
-  let timer = null, at = 0;
+  // the walk goes from scene to scene and tells each sentence for as long as it takes to speak
+  const tour = data.scenes.flatMap((scene) => scene.sentences.length
+    ? scene.sentences.map((sentence) => ({ scene, sentence, ms: Math.max(1500, (sentence.end_ns - sentence.start_ns) / 1e6) }))
+    : [{ scene, sentence: null, ms: 2500 }]);
+  let timer = null, at = 0, shown = null;
   function stop() {
-    clearInterval(timer);
-    timer = null;
+    clearTimeout(timer);
+    timer = shown = null;
     get("walk").textContent = "Walk";
+    mark([]);
+    say("");
   }
   function step() {
-    if (at >= data.scenes.length) { at = 0; stop(); return; }
-    show(data.scenes[at].box_xyxy, 0);
-    at += 1;
+    if (at >= tour.length) { at = 0; stop(); return; }
+    const { scene, sentence, ms } = tour[at++];
+    if (scene !== shown) show(scene.box_xyxy, 0);
+    const glides = scene === shown ? 0 : 1200;
+    shown = scene;
+    mark(sentence ? sentence.region_ids : []);
+    say(sentence ? sentence.text : "");
+    timer = setTimeout(step, ms + glides);
   }
   get("walk").addEventListener("click", () => {
     if (timer) { stop(); return; }
+    stop();
     get("walk").textContent = "Stop";
     step();
-    timer = setInterval(step, 4000);
   });
+  viewer.addHandler("canvas-drag", () => timer && stop());
 
   // #region=7 or #scene=2 in the address opens there
   viewer.addHandler("open", () => {

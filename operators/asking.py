@@ -23,54 +23,63 @@ _SPECIAL = re.compile(r"<(?:image|mask|pos|/?s|unk|pad)>", re.IGNORECASE)
 
 
 class OspreyAsker(Asker):
-    """Loads both models when made.
+    """Asks models that are loaded.
 
     Args:
-        weights: the name of an Osprey (`streamer models list`), or a folder as released.
-        sam: nano, the folder of a sam-nano, or a sam_vit_*.pth file.
-        sam_type: vit_b, vit_l or vit_h, of a .pth file.
-        device: "auto", "cpu", "cuda", "cuda:1", ...
         max_new_tokens: the longest answer, in tokens.
-
-    Raises:
-        WeightsError: when weights are missing or do not fit, or there is no such device.
     """
 
     def __init__(
-        self,
+        self, captioner: OspreyCaptioner, segmenter: Segmenter, *, max_new_tokens: int = 64
+    ) -> None:
+        self.captioner = captioner
+        self.segmenter = segmenter
+        self.max_new_tokens = max_new_tokens
+        self.name = captioner.name
+        self.weights_hash = captioner.weights_hash
+
+    @classmethod
+    def load(
+        cls,
         weights: str = "osprey-nano",
         sam: str = "nano",
         sam_type: str = "vit_b",
         device: str = "auto",
-        max_new_tokens: int = 64,
-    ) -> None:
+    ) -> OspreyAsker:
+        """Load both models.
+
+        Args:
+            weights: the name of an Osprey (`streamer models list`), or a folder as released.
+            sam: nano, the folder of a sam-nano, or a sam_vit_*.pth file.
+            sam_type: vit_b, vit_l or vit_h, of a .pth file.
+            device: "auto", "cpu", "cuda", "cuda:1", ...
+
+        Raises:
+            WeightsError: when weights are missing or do not fit, or there is no such device.
+        """
         try:
             from model.sam.segmenter import Segmenter
         except ModuleNotFoundError as error:
             if error.name != "segment_anything":
                 raise
             raise WeightsError(
-                "asking needs segment-anything; pip install 'osprey-streamer[sam]'"
+                "asking needs segment-anything; pip install 'osprey-streamer[view]'"
             ) from None
         from model.osprey.captioner import OspreyCaptioner
         from model.weights import weights_folder
 
         try:
-            folder = weights_folder(weights)
-            self.captioner: OspreyCaptioner = OspreyCaptioner.from_folder(folder, device=device)
+            captioner = OspreyCaptioner.from_folder(weights_folder(weights), device=device)
         except (OSError, ValueError) as error:
             raise WeightsError(f"weights {weights!r} cannot be used: {error}") from None
         try:
             if sam.endswith(".pth"):
-                found = Segmenter.from_checkpoint(sam, kind=sam_type, device=device)
+                segmenter = Segmenter.from_checkpoint(sam, kind=sam_type, device=device)
             else:
-                found = Segmenter.nano("sam-nano" if sam == "nano" else sam, device=device)
+                segmenter = Segmenter.nano("sam-nano" if sam == "nano" else sam, device=device)
         except (OSError, ValueError) as error:
             raise WeightsError(f"SAM {sam!r} cannot be used: {error}") from None
-        self.segmenter: Segmenter = found
-        self.max_new_tokens = max_new_tokens
-        self.name = self.captioner.name
-        self.weights_hash = self.captioner.weights_hash
+        return cls(captioner, segmenter)
 
     def look(self, image: NDArray[np.uint8]) -> Look:
         return _OspreyLook(self, image)

@@ -127,6 +127,6 @@ def _asker(weights: str, sam: str, sam_type: str, device: str) -> Callable[[], A
     def make() -> Asker:
         from operators.asking import OspreyAsker
 
-        return OspreyAsker(weights, sam, sam_type, device)
+        return OspreyAsker.load(weights, sam, sam_type, device)
 
     return make

@@ -23,6 +23,7 @@ from streamer.viewer.saving import save
 
 _MOST_LOOKS = 4
 _MOST_TURNS = 20
+_SAME = 0.6  # IoU from which two masks are of one thing
 
 _Px = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
 _Id = Annotated[str, Field(max_length=40)]
@@ -80,6 +81,7 @@ class _Asked:
     time_ns: int
     image: NDArray[np.uint8]
     look: Look
+    known: list[NDArray[np.bool_]]
     masks: list[NDArray[np.bool_]] = field(default_factory=list)
     turns: dict[int, list[Turn]] = field(default_factory=dict)
     saved: dict[int, int] = field(default_factory=dict)
@@ -129,8 +131,9 @@ def add_ask_routes(app: FastAPI, run: Run, make_asker: Callable[[], Asker] | Non
             raise InputError("no film of this stream is at hand to ask about")
         wanted_ns = round(body.t * 1e6) + stream["origin_ns"]
         time_ns, image = stream["films"][0].picture(wanted_ns, stream["height_px"] or None)
+        known = _known(run, stream, time_ns, image.shape[:2])
         with desk.model() as asker:
-            key = desk.open(_Asked(stream, time_ns, image, asker.look(image)))
+            key = desk.open(_Asked(stream, time_ns, image, asker.look(image), known))
         height, width = image.shape[:2]
         at = (time_ns - stream["origin_ns"]) / 1e6
         return {"look": key, "t": at, "width": width, "height": height}
@@ -142,12 +145,11 @@ def add_ask_routes(app: FastAPI, run: Run, make_asker: Callable[[], Asker] | Non
         with desk.model():
             asked = desk.get(body.look)
             if body.everything:
-                found = asked.look.everything()
+                found = _everything(asked)
             else:
-                one = asked.look.region(
-                    [Point(x_px=p.x, y_px=p.y, inside=p.inside) for p in _inside(body, asked)],
-                    _box(body.box, asked),
-                )
+                box = _box(body.box, asked) or _box_there(body, asked)
+                points = [Point(x_px=p.x, y_px=p.y, inside=p.inside) for p in _inside(body, asked)]
+                one = asked.look.region(points, box)
                 found = [] if one is None else [one]
             return {"regions": [_added(asked, item) for item in found[:MOST_REGIONS]]}
 
@@ -207,10 +209,54 @@ def _box(box: list[float] | None, asked: _Asked) -> tuple[int, int, int, int] | 
     return x0, y0, x1, y1
 
 
+def _known(
+    run: Run, stream: dict[str, Any], time_ns: int, hw: tuple[int, ...]
+) -> list[NDArray[np.bool_]]:
+    """Masks of the tracks in a picture: they say roughly where things are."""
+    if run.records is None:
+        return []
+    half_ns = round(0.5e9 / (stream["fps"] or 25.0))
+    near = run.records.frame_near(stream["stream_id"], time_ns, half_ns)
+    if near is None:
+        return []
+    tracks = run.records.masks(stream["stream_id"], near[0], near[0] + 1)
+    return [mask.decode() for _, _, mask in tracks if mask.hw == tuple(hw) and mask.area_px]
+
+
+def _box_there(body: Where, asked: _Asked) -> tuple[int, int, int, int] | None:
+    """The box of the smallest track under a single point: a box tells far more than a point."""
+    if len(body.points) != 1 or not body.points[0].inside:
+        return None
+    x, y = int(body.points[0].x), int(body.points[0].y)
+    height, width = asked.image.shape[:2]
+    if not (0 <= x < width and 0 <= y < height):
+        return None
+    under = [mask for mask in asked.known if mask[y, x]]
+    return _tight_box(min(under, key=lambda mask: int(mask.sum()))) if under else None
+
+
+def _everything(asked: _Asked) -> list[Found]:
+    """What is tracked, with its outline drawn anew, and what is found besides."""
+    found: list[Found] = []
+    tracked = (asked.look.region([], _tight_box(mask)) for mask in asked.known)
+    for item in (*tracked, *asked.look.everything()):
+        if item is not None and all(_iou(item.mask, other.mask) < _SAME for other in found):
+            found.append(item)
+    return found
+
+
+def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _tight_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def _added(asked: _Asked, found: Found) -> dict[str, Any]:
     asked.masks.append(found.mask)
-    y, x = np.nonzero(found.mask)
-    x0, y0, x1, y1 = (int(v) for v in (x.min(), y.min(), x.max() + 1, y.max() + 1))
+    x0, y0, x1, y1 = _tight_box(found.mask)
     crop = np.ascontiguousarray(found.mask[y0:y1, x0:x1].view(np.uint8))
     return {
         "region": len(asked.masks) - 1,

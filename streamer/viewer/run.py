@@ -104,7 +104,7 @@ class Run:
         """The film itself, also when the folder was moved together with it."""
         uri = Path(stream["uri"])
         inside = self._inside(self.folder / uri.name)
-        if inside is not None:
+        if inside is not None and inside.is_file():
             return self._film(inside, "source")
         return self._film(uri, "source") if self.source else None
 

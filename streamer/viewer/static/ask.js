@@ -14,6 +14,8 @@ export function show(active) {
   state.active = active;
   if (active) {
     pause();
+    // while one still decides where to click, the models are loaded
+    if (player.stream.films.length && state.look === null) queue(looked);
     state.cross ??= [player.stream.width / 2, player.stream.height / 2];
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "application");

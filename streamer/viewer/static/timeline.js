@@ -87,10 +87,11 @@ function paint() {
   c.textBaseline = "middle";
   const first = Math.max(0, Math.floor((box.scrollTop - RULER) / LANE));
   const count = Math.min(data.tracks.length, first + Math.ceil(h / LANE) + 2);
+  grid(c, line, h);
   for (let i = first; i < count; i += 1) lane(c, data.tracks[i], RULER + i * LANE - box.scrollTop, { ink, dim, line, dark });
   c.fillStyle = panel;
   c.fillRect(0, 0, w, RULER - 2);
-  ruler(c, dim, line, h);
+  ruler(c, dim, line);
   for (const [t, kind] of data.loose) {
     const x = toX(t);
     if (x < LABEL || x > w) continue;
@@ -159,16 +160,26 @@ function diamond(c, x, y, r) {
   c.fill();
 }
 
-function ruler(c, dim, line, h) {
+function marks() {
   const span = view.to - view.from, wanted = span / Math.max(2, (width() - LABEL) / 90);
   const steps = [40, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000, 7_200_000, 21_600_000, 86_400_000];
-  const each = steps.find((s) => s >= wanted) ?? 86_400_000 * Math.ceil(wanted / 86_400_000);
-  for (let t = Math.ceil(view.from / each) * each; t <= view.to; t += each) {
-    const x = toX(t);
+  const each = steps.find((s) => s >= wanted) ?? 86_400_000 * Math.ceil(wanted / 86_400_000), found = [];
+  for (let t = Math.ceil(view.from / each) * each; t <= view.to; t += each) found.push(t);
+  return [found, each];
+}
+
+function grid(c, line, h) {
+  c.fillStyle = line;
+  for (const t of marks()[0]) c.fillRect(toX(t), RULER - 6, 1, h);
+}
+
+function ruler(c, dim, line) {
+  const [found, each] = marks();
+  for (const t of found) {
     c.fillStyle = line;
-    c.fillRect(x, RULER - 6, 1, h);
+    c.fillRect(toX(t), RULER - 8, 1, 6);
     c.fillStyle = dim;
-    c.fillText(clock(t, player.stream, each < 1000 ? 2 : 0), x + 4, 9);
+    c.fillText(clock(t, player.stream, each < 1000 ? 2 : 0), toX(t) + 4, 9);
   }
 }
 

@@ -104,7 +104,7 @@ class Run:
         """The film itself, also when the folder was moved together with it."""
         uri = Path(stream["uri"])
         inside = self._inside(self.folder / uri.name)
-        if inside is not None and inside.is_file():
+        if inside is not None and _is_file(inside):
             return self._film(inside, "source")
         return self._film(uri, "source") if self.source else None
 
@@ -112,7 +112,7 @@ class Run:
         """OUT/STEM of a stream, which is called as the stream or as its file."""
         for stem in (stream["stream_id"], Path(stream["uri"]).stem):
             base = self._inside(self.folder / Path(stem).name)
-            if base is not None and Path(f"{base}.captioned.mp4").is_file():
+            if base is not None and _is_file(Path(f"{base}.captioned.mp4")):
                 return base
         return self.folder.resolve() / (Path(stream["stream_id"]).name or "_")
 
@@ -171,3 +171,11 @@ class Run:
             }  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             return None
+
+
+def _is_file(path: Path) -> bool:
+    """Also of a path that is none, or longer than paths may be."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

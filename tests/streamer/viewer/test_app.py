@@ -55,7 +55,7 @@ def test_search_and_filters(client: TestClient) -> None:
     assert tracks() == [1, 1, 2]
     assert tracks(q="car") == [1, 1]
     assert tracks(q="red car") == [1]
-    assert tracks(q="do*") == [2]
+    assert tracks(q="dog*") == [2]
     assert tracks(category="dog") == [2]
     assert tracks(q="small", category="car") == []
     assert tracks(stream="film", q="dog") == [2]

@@ -49,7 +49,7 @@ def view_run(
         raise InputError(f"{folder}: no such folder; give the one that a run wrote with -o")
     here = is_loopback(host)
     run = Run(folder, source=here if source is None else source)
-    listening = _listening(host, port)
+    listening = listen(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
     app = make_app(
@@ -107,7 +107,12 @@ def _reached(host: str, names: list[str]) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at an address; port 0 is any that is free.
+
+    Raises:
+        ConfigError: when it cannot be had.
+    """
     try:
         family, kind, proto, _, place = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow-test live-check broker-check gpu-check wheel-check clean
+.PHONY: help setup demo test check slow-test live-check broker-check view-check gpu-check wheel-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ #/' | column -t -s '#'
@@ -14,7 +14,7 @@ setup: $(STAMP)  ## .venv with everything pinned in constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt \
-		-e '.[dev,sam,clip,endpoint,official,decord,scroll,ray,metrics,brokers,parquet,remote]'
+		-e '.[dev,sam,clip,endpoint,official,decord,scroll,ray,metrics,brokers,parquet,remote,view]'
 	@touch $@
 
 demo: setup  ## render a film, caption it, and say where the results lie
@@ -43,6 +43,9 @@ live-check: setup  ## cameras over RTSP: a real server, killed, hanging, refusin
 
 broker-check: setup  ## brokers away for a minute each (mosquitto, redis-server, postgresql where installed)
 	$(BIN)/python -m pytest -m slow -rPs tests/streamer/sinks/test_brokers.py
+
+view-check: setup  ## the viewer in a real browser (Chromium of the distribution)
+	$(BIN)/python -m pytest -m browser -rsP tests/viewer
 
 gpu-check:  ## every CUDA test and the benchmark; needs no .venv, only torch and a few others
 	PYTHONPATH=$(CURDIR) $(PYTHON) -m model.evaluation.gpu_check

@@ -44,11 +44,16 @@ CREATE TABLE IF NOT EXISTS caption (
     mask TEXT NOT NULL, mean_logprob REAL, model TEXT NOT NULL, weights_hash TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS caption_by_time ON caption (stream_id, start_ns);
+CREATE INDEX IF NOT EXISTS caption_by_track ON caption (stream_id, track_id, start_ns);
+CREATE INDEX IF NOT EXISTS caption_by_category ON caption (category);
+CREATE INDEX IF NOT EXISTS track_by_time ON track (stream_id, first_ns, last_ns);
 CREATE TABLE IF NOT EXISTS event (
     id TEXT PRIMARY KEY, stream_id TEXT NOT NULL, time_ns INTEGER NOT NULL, kind TEXT NOT NULL,
     track_id INTEGER, rule TEXT NOT NULL, data TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS event_by_time ON event (stream_id, time_ns);
+CREATE INDEX IF NOT EXISTS event_in_order ON event (time_ns);
+CREATE INDEX IF NOT EXISTS event_by_kind ON event (kind, time_ns);
 CREATE VIRTUAL TABLE IF NOT EXISTS caption_fts USING fts5(
     text, detail, content='caption', content_rowid='row', tokenize='unicode61 remove_diacritics 2'
 );

@@ -1,0 +1,282 @@
+"""The web application: pages, records, films; `ask_routes` adds the questions.
+
+Times in requests and answers are milliseconds since a stream's origin (`Run.streams`), as numbers:
+a browser cannot hold Unix time in nanoseconds exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+
+from streamer.errors import InputError, StreamerError
+from streamer.viewer.ask_routes import add_ask_routes
+from streamer.viewer.asking import Asker
+from streamer.viewer.guard import Guard
+from streamer.viewer.live import pulses
+from streamer.viewer.outlines import rings_of
+from streamer.viewer.records import MOST_ROWS, Records
+from streamer.viewer.run import Run
+
+STATIC = Path(__file__).parent / "static"
+_OPENSEADRAGON = Path(__file__).parents[1] / "scroll" / "static" / "openseadragon.min.js"
+_LONGEST_SPAN_MS = 60_000
+_MOST_LANES = 400
+
+Words = Annotated[str, Query(max_length=200)]
+Name = Annotated[str, Query(max_length=400)]
+Ms = Annotated[float, Query(ge=-1e13, le=1e13, allow_inf_nan=False)]
+Offset = Annotated[int, Query(ge=0, le=MOST_ROWS)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+Kinds = Annotated[list[str], Query(max_length=50)]
+
+
+def make_app(
+    run: Run,
+    *,
+    token: str,
+    hosts: Iterable[str],
+    make_asker: Callable[[], Asker] | None = None,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        token: what every request has to carry; see `Guard`.
+        hosts: names with ports under which it is reached.
+        make_asker: loads what answers questions, when the first one is put; None: nothing does.
+    """
+    app = FastAPI(title="streamer", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, token=token, hosts=hosts)
+
+    @app.exception_handler(StreamerError)
+    def wrong(_: Request, error: StreamerError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 404 if isinstance(error, InputError) else 400)
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        parts = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()[:5]]
+        return JSONResponse({"error": "; ".join(parts) or "malformed"}, 422)
+
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code)
+
+    _add_records(app, run)
+    _add_files(app, run)
+    add_ask_routes(app, run, make_asker)
+    return app
+
+
+def _add_records(app: FastAPI, run: Run) -> None:
+    @app.get("/api/run")
+    def about() -> dict[str, Any]:
+        streams = [
+            {
+                "id": row["stream_id"],
+                "width": row["width_px"],
+                "height": row["height_px"],
+                "fps": row["fps"],
+                "origin_ms": row["origin_ns"] / 1e6,
+                "unix": row["unix"],
+                "last_ms": _last_ms(row),
+                "films": [film.kind for film in row["films"]],
+            }
+            for row in run.streams()
+        ]
+        title = run.folder.resolve().name
+        return {"title": title, "streams": streams, "scroll": run.scroll is not None}
+
+    @app.get("/api/captions")
+    def captions(
+        q: Words = "",
+        stream: Name = "",
+        category: Name = "",
+        offset: Offset = 0,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        page = _records(run).captions(
+            q, stream=stream, category=category, offset=offset, limit=limit
+        )
+        origins = _origins(run)
+        items = [
+            {
+                "row": r["row"],
+                "stream": r["stream_id"],
+                "track": r["track_id"],
+                "t": (r["start_ns"] - origins.get(r["stream_id"], 0)) / 1e6,
+                "end": None
+                if r["end_ns"] is None
+                else (r["end_ns"] - origins.get(r["stream_id"], 0)) / 1e6,
+                "text": r["text"],
+                "detail": r["detail"],
+                "category": r["category"],
+                "why": r["why"],
+                "logprob": r["mean_logprob"],
+            }
+            for r in page.rows
+        ]
+        return {"total": page.total, "most": MOST_ROWS, "items": items}
+
+    @app.get("/api/events")
+    def events(
+        stream: Name = "",
+        kind: Kinds = [],  # noqa: B006
+        offset: Offset = 0,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        page = _records(run).events(stream=stream, kinds=kind, offset=offset, limit=limit)
+        origins = _origins(run)
+        items = [
+            {
+                "row": r["row"],
+                "stream": r["stream_id"],
+                "track": r["track_id"],
+                "t": (r["time_ns"] - origins.get(r["stream_id"], 0)) / 1e6,
+                "kind": r["kind"],
+                "note": _note(r["data"]),
+            }
+            for r in page.rows
+        ]
+        return {"total": page.total, "most": MOST_ROWS, "items": items}
+
+    @app.get("/api/events/place")
+    def place(stream: Name, t: Ms, kind: Kinds = []) -> dict[str, int]:  # noqa: B006
+        time_ns = _ns(run.stream(stream), t)
+        n = _records(run).place_of_event(time_ns, stream=stream, kinds=kind)
+        return {"place": n}
+
+    @app.get("/api/facets")
+    def facets() -> dict[str, list[str]]:
+        return _records(run).facets()
+
+    @app.get("/api/lanes")
+    def lanes(stream: Name, start: Ms, end: Ms) -> dict[str, Any]:
+        row = run.stream(stream)
+        found = _records(run).lanes(stream, _ns(row, start), _ns(row, end), _MOST_LANES)
+        ms = _to_ms(row)
+        return {
+            "total": found["total"],
+            "loose": [[ms(e["time_ns"]), e["kind"]] for e in found["loose"]],
+            "tracks": [
+                {
+                    "id": t["track_id"],
+                    "from": ms(t["first_ns"]),
+                    "to": ms(t["last_ns"]),
+                    "captions": [
+                        [ms(c["start_ns"]), ms(c["end_ns"]), c["text"]] for c in t["captions"]
+                    ],
+                    "events": [[ms(e["time_ns"]), e["kind"]] for e in t["events"]],
+                }
+                for t in found["tracks"]
+            ],
+        }
+
+    @app.get("/api/masks")
+    def masks(stream: Name, start: Ms, end: Ms) -> dict[str, Any]:
+        """Outlines of all tracks from one moment to before another, at most a minute."""
+        row = run.stream(stream)
+        ms = _to_ms(row)
+        end = min(end, start + _LONGEST_SPAN_MS)
+        frames: list[list[Any]] = []
+        for time_ns, track_id, mask in _records(run).masks(stream, _ns(row, start), _ns(row, end)):
+            at = ms(time_ns)
+            if not frames or frames[-1][0] != at:
+                frames.append([at, []])
+            frames[-1][1].append([track_id, rings_of(mask)])
+        return {"frames": frames}
+
+    @app.get("/api/best")
+    def best(stream: Name, track: Annotated[int, Query(ge=-(2**62), le=2**62)]) -> Response:
+        jpeg = _records(run).best_jpeg(stream, track)
+        if jpeg is None:
+            raise InputError("no picture of this track")
+        headers = {"cache-control": "private, max-age=60"}
+        return Response(bytes(jpeg), media_type="image/jpeg", headers=headers)
+
+    @app.get("/api/live")
+    async def live(request: Request) -> StreamingResponse:
+        async def lines() -> AsyncIterator[str]:
+            async for _ in pulses(_records(run), request.is_disconnected):
+                data = await run_in_threadpool(about)
+                yield f"event: pulse\ndata: {json.dumps(data)}\n\n"
+
+        return StreamingResponse(lines(), media_type="text/event-stream")
+
+    @app.get("/api/scroll")
+    def scroll() -> dict[str, Any]:
+        if run.scroll is None:
+            raise InputError("this is no scroll")
+        return run.scroll
+
+
+def _add_files(app: FastAPI, run: Run) -> None:
+    @app.get("/")
+    def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/film")
+    def film(stream: Name, kind: Annotated[str, Query(max_length=20)]) -> FileResponse:
+        for found in run.stream(stream)["films"]:
+            if found.kind == kind:
+                return FileResponse(found.path, media_type=found.mime)
+        raise InputError("there is no such film")
+
+    @app.get("/tiles/{level}/{name}")
+    def tile(level: str, name: str) -> FileResponse:
+        path = run.tile(f"{level}/{name}")
+        if path is None:
+            raise InputError("there is no such tile")
+        headers = {"cache-control": "private, max-age=3600"}
+        return FileResponse(path, media_type="image/jpeg", headers=headers)
+
+    @app.get("/static/openseadragon.min.js")
+    def openseadragon() -> FileResponse:
+        return FileResponse(_OPENSEADRAGON)
+
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+
+def _records(run: Run) -> Records:
+    if run.records is None:
+        raise InputError("this folder has no catalog")
+    return run.records
+
+
+def _origins(run: Run) -> dict[str, int]:
+    return {row["stream_id"]: row["origin_ns"] for row in run.streams()}
+
+
+def _ns(stream: dict[str, Any], ms: float) -> int:
+    return round(ms * 1e6) + int(stream["origin_ns"])
+
+
+def _to_ms(stream: dict[str, Any]) -> Callable[[int | None], float | None]:
+    origin_ns = stream["origin_ns"]
+    return lambda ns: None if ns is None else (ns - origin_ns) / 1e6
+
+
+def _last_ms(stream: dict[str, Any]) -> float:
+    """The end of a stream: of its film, or of what is known of it, whichever is later."""
+    lengths = [film.duration_ns or 0 for film in stream["films"]]
+    return float(max([stream["last_ns"] - stream["origin_ns"], *lengths])) / 1e6
+
+
+def _note(data: dict[str, Any]) -> str:
+    """What is worth reading of an event's data: its rule, reason, numbers that are not times."""
+    parts = [str(data[k]) for k in ("rule", "reason", "text") if data.get(k)]
+    skipped = ("rule", "reason", "text")
+    parts += [
+        f"{k} {v}"
+        for k, v in data.items()
+        if k not in skipped and not k.endswith("_ns") and isinstance(v, str | int | float)
+    ]
+    return ", ".join(parts)[:300]

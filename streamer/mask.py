@@ -84,7 +84,8 @@ class Mask:
         edges = (column + left) * height + row + top
         # a run that reaches the bottom goes on at the top of the next column
         owner = np.repeat(np.arange(len(sizes)), sizes)
-        go_on = np.flatnonzero((edges[1::2][:-1] == edges[2::2]) & (owner[1::2][:-1] == owner[2::2]))
+        same = owner[1:-1:2] == owner[2::2]
+        go_on = np.flatnonzero(same & (edges[1:-1:2] == edges[2::2]))
         kept = np.ones(len(edges), bool)
         kept[2 * go_on + 1] = kept[2 * go_on + 2] = False
         edges, sizes = edges[kept], np.bincount(owner[kept], minlength=len(sizes))

@@ -70,8 +70,7 @@ def carry(soft: Gray, left: int, top: int, box: Box, back: Flow) -> tuple[Gray, 
     """
     height, width = back.shape[:2]
     x0, y0, x1, y1 = box
-    moved = back[y0:y1, x0:x1]
-    reach = int(max(-moved.min(initial=0), moved.max(initial=0))) + 4
+    reach = int(cv2.norm(back[y0:y1, x0:x1], cv2.NORM_INF)) + 4 if x0 < x1 else 4
     x0, y0 = max(0, x0 - reach), max(0, y0 - reach)
     x1, y1 = min(width, x1 + reach), min(height, y1 + reach)
     where = back[y0:y1, x0:x1].copy()

@@ -35,7 +35,7 @@ def full_size(
     for track in tracks:
         work_h, work_w = track.hw
         own = [part for part in parts if part.part_of is track]
-        x0, y0, x1, y1 = box = _around([track, *own])
+        x0, y0, x1, y1 = box = _around([track, *own]) if own else track.padded(2)
         left, right = round(x0 * width / work_w), round(x1 * width / work_w)
         top, bottom = round(y0 * height / work_h), round(y1 * height / work_h)
         size = (max(1, right - left), max(1, bottom - top))

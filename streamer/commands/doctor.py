@@ -17,7 +17,9 @@ from streamer.commands.running import out, write_json
 _NEEDED = ("torch", "torchvision", "transformers", "timm", "av", "opencv-python-headless", "numpy",
            "pycocotools", "pysubs2", "pydantic", "typer", "scipy", "safetensors")  # fmt: skip
 _EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord",
-           "httpx": "endpoint", "sentencepiece": "official"}  # fmt: skip
+           "httpx": "endpoint", "sentencepiece": "official", "paho-mqtt": "brokers",
+           "confluent-kafka": "brokers", "redis": "brokers", "psycopg": "brokers",
+           "pyarrow": "parquet"}  # fmt: skip
 
 
 def run_doctor(json_path: Path | None) -> int:

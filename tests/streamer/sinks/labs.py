@@ -126,13 +126,13 @@ class KafkaLab(Lab):
     def begin(self) -> None:
         self.service.freeze()
 
-    def got(self) -> list[dict[str, Any]]:
+    def got(self, topic: str = "streamer") -> list[dict[str, Any]]:
         from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
         settings = {"bootstrap.servers": self.service.servers, "group.id": "g", "log_level": 0}
         consumer = Consumer({**settings, "enable.partition.eof": True})
-        partitions = consumer.list_topics("streamer", timeout=20).topics["streamer"].partitions
-        consumer.assign([TopicPartition("streamer", n, OFFSET_BEGINNING) for n in partitions])
+        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in partitions])
         records, ended = [], 0
         while ended < len(partitions):
             message = consumer.poll(20)

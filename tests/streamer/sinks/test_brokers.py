@@ -209,6 +209,14 @@ def test_postgres_refuses_what_it_cannot_store(lab: Lab, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("lab", ["kafka"], indirect=True)
+def test_kafka_topics_have_legal_names(lab: Lab, tmp_path: Path) -> None:
+    assert isinstance(lab, KafkaLab)
+    odd_name = replace(seen(0), stream_id="Tür/1")
+    assert put(lab, tmp_path, odd_name, topic="of.{stream}.{kind}") == []
+    assert lab.got("of.T_r_1.seen")[0]["stream_id"] == "Tür/1"
+
+
+@pytest.mark.parametrize("lab", ["kafka"], indirect=True)
 def test_kafka_refuses_what_is_too_large(lab: Lab, tmp_path: Path) -> None:
     assert isinstance(lab, KafkaLab)
     (reason,) = put(lab, tmp_path, seen(0), odd(1, "x" * 1_100_000), seen(2))
@@ -270,6 +278,8 @@ def test_refused_credentials(
         (lambda p: Mqtt(p, url="http://x"), "mqtt:// or mqtts://HOST"),
         (lambda p: Mqtt(p, url="mqtt://a:b@x"), "has a password in it"),
         (lambda p: Mqtt(p, url="mqtt://x", topic="{strem}"), "{stream}, {record}, {kind}"),
+        (lambda p: Mqtt(p, url="mqtt://x", topic="a/#"), "'#' may not stand in it"),
+        (lambda p: Kafka(p, servers="x", topic="a/b"), "'/' may not stand in it"),
         (lambda p: Redis(p, url="redis:/x"), "redis:// or rediss://HOST"),
         (lambda p: Postgres(p, url="postgresql://x", table="a;b"), "wanted NAME or SCHEMA.NAME"),
         (lambda p: Kafka(p, servers=" "), "servers is empty"),

@@ -94,7 +94,7 @@ class Mosquitto(Service):
         (folder / "conf").write_text(
             f"listener {self.port} 127.0.0.1\n{settings}\n{user}persistence true\n"
             f"persistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n"
-            "max_queued_messages 0\n"
+            "max_queued_messages 0\nmax_inflight_messages 0\n"
         )
 
     def command(self) -> list[str]:

@@ -134,6 +134,11 @@ class Delivered(Sink[Caption | Event]):
         outbox.close()
         if outbox.dropped:
             _LOG.warning("%s was full: %d records were dropped", outbox.path, outbox.dropped)
+        if outbox.buried:
+            _LOG.warning(
+                "%s refused %d records for themselves; `streamer deliver --dead %s` tries again",
+                self._broker.shown, outbox.buried, outbox.path,
+            )  # fmt: skip
         if waiting:
             _LOG.warning(
                 "%s: %d records wait in %s; `streamer deliver %s` sends them",

@@ -166,7 +166,17 @@ class PostgresServer(Service):
                 self.command(), stdout=log, stderr=log, start_new_session=True, cwd="/tmp",
                 **self._as,
             )  # fmt: skip
-        wait_until(lambda: listens(self.port))
+        wait_until(self.takes_connections, 60.0)
+
+    def takes_connections(self) -> bool:
+        """It listens before it does."""
+        import psycopg
+
+        try:
+            psycopg.connect(host="127.0.0.1", port=self.port, user="me", password="no").close()
+        except psycopg.OperationalError as error:
+            return "authentication failed" in str(error)
+        return True
 
     def kill(self) -> None:
         super().kill()

@@ -105,11 +105,12 @@ class PostgresLab(Lab):
         import psycopg
 
         address = self.service.url.replace("$PG_PASSWORD", "right")
-        with psycopg.connect(address) as connection:
-            rows = connection.execute(
-                "SELECT body FROM streamer_record ORDER BY stream_id, time_ns"
-            )
-            return [row[0] for row in rows]
+        statement = "SELECT body FROM streamer_record ORDER BY stream_id, time_ns"
+        try:
+            with psycopg.connect(address) as connection:
+                return [row[0] for row in connection.execute(statement)]
+        except psycopg.errors.UndefinedTable:  # the sink has not made it yet
+            return []
 
     def close(self) -> None:
         self.service.remove()

@@ -432,6 +432,8 @@ def deliver(
 ) -> None:
     """Send what waits in outboxes because a broker was away or the run was killed.
 
+    An outbox says where to, as a configuration does: deliver those of your own runs.
+
     Exit code 0: nothing waits; 2: an outbox cannot be used; 3: some records still wait or were
     refused; 130: stopped. A run with the same outbox delivers it too.
     """

@@ -18,7 +18,9 @@ _NEEDED = ("torch", "torchvision", "transformers", "timm", "av", "opencv-python-
            "pycocotools", "pysubs2", "pydantic", "typer", "scipy", "safetensors")  # fmt: skip
 _EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord",
            "httpx": "endpoint", "sentencepiece": "official", "pyvips": "scroll",
-           "iiif-prezi3": "scroll"}  # fmt: skip
+           "iiif-prezi3": "scroll", "paho-mqtt": "brokers", "confluent-kafka": "brokers",
+           "redis": "brokers", "psycopg": "brokers", "pyarrow": "parquet", "fsspec": "remote",
+           "fastapi": "view"}  # fmt: skip
 
 
 def run_doctor(json_path: Path | None) -> int:

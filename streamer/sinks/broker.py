@@ -222,16 +222,16 @@ def needs(module: str, extra: str, sink: str) -> ModuleType:
         ) from None
 
 
-def filled(pattern: str, message: Message, forbidden: str) -> str:
-    """A topic or key of a pattern with {stream}, {record} and {kind}; characters that mean
-    something to the broker become "_" in them."""
-    table = str.maketrans(dict.fromkeys(forbidden, "_"))
+def filled(pattern: str, message: Message, illegal: str) -> str:
+    """A topic or key of a pattern with {stream}, {record} and {kind}; characters that match the
+    expression `illegal`, because they mean something to the broker, become "_" in them."""
     names = {"stream": message.stream_id, "record": message.record, "kind": message.kind}
-    return pattern.format_map({k: v.translate(table) for k, v in names.items()})
+    return pattern.format_map({key: re.sub(illegal, "_", text) for key, text in names.items()})
 
 
-def checked_pattern(pattern: str, setting: str) -> None:
-    """See that a pattern has no other placeholders than {stream}, {record} and {kind}.
+def checked_pattern(pattern: str, setting: str, illegal: str) -> None:
+    """See that a pattern has no other placeholders than {stream}, {record} and {kind}, and nothing
+    illegal beside them.
 
     Raises:
         ValueError: otherwise.
@@ -243,3 +243,5 @@ def checked_pattern(pattern: str, setting: str) -> None:
         made = ""
     if not made:
         raise ValueError(f"{setting} is {pattern!r}; it may hold {{stream}}, {{record}}, {{kind}}")
+    if found := re.search(illegal, made):
+        raise ValueError(f"{setting} is {pattern!r}; {found.group()!r} may not stand in it")

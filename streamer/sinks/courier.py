@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+import traceback
 
 from streamer.errors import OutputError
 from streamer.sinks.broker import Broker, UnavailableError
@@ -39,6 +40,7 @@ class Courier:
         self._since_s = 0.0
         self._tries = 0
         self._connected = False
+        self._told_refusal = False
         self._stop = threading.Event()
         self._more = threading.Event()
         self._hurry = threading.Event()  # ends a pause
@@ -104,10 +106,11 @@ class Courier:
     def _failed(self, error: Exception) -> None:
         self._connected = False
         self.broker.close()
-        # an adapter's own mistake must not stop the other sinks either
-        reason = (
-            str(error) if isinstance(error, UnavailableError) else f"{type(error).__name__} in it"
-        )
+        if isinstance(error, UnavailableError | OutputError):
+            reason = str(error)
+        else:  # an adapter's own mistake must not stop the other sinks; its text may hold a secret
+            reason = f"{type(error).__name__} in {type(self.broker).__name__}"
+            _LOG.debug("%s", "".join(traceback.format_tb(error.__traceback__)))
         if not self.trouble:
             self._since_s = time.monotonic()
         if reason != self.trouble:
@@ -115,7 +118,6 @@ class Courier:
             _LOG.warning(
                 "%s: %s; records wait in %s until it is back",
                 self.broker.shown, reason, self.outbox.path,
-                exc_info=None if isinstance(error, UnavailableError) else error,
             )  # fmt: skip
         pause_s = min(self.retry_s, _FIRST_WAIT_S * 2.0 ** min(self._tries, 30))
         self._tries += 1
@@ -127,10 +129,11 @@ class Courier:
 
     def _succeeded(self, count: int, refused: list[str]) -> None:
         self.delivered += count
-        for reason in refused[:1]:
+        if refused and not self._told_refusal:  # how many there were is said at the end
+            self._told_refusal = True
             _LOG.warning(
-                "%s refuses %d records for themselves (%s); they are kept in %s",
-                self.broker.shown, len(refused), reason, self.outbox.dead_path,
+                "%s refuses a record for itself (%s); such are kept in %s",
+                self.broker.shown, refused[0], self.outbox.dead_path,
             )  # fmt: skip
         if self.trouble:
             seconds = time.monotonic() - self._since_s

@@ -35,12 +35,13 @@ class Delivered(Sink[Caption | Event]):
             again with its end.
         max_waiting: how many records may wait; then the oldest are dropped, which is said.
         retry_s: the longest pause before another attempt, in seconds.
+        ordered: merge what several steps send into the order of media time, the same in every run;
+            alerts then wait for captions of the same moment. Without, each goes at once.
         drain_s: how long the end of a run waits for what is still to be delivered, in seconds;
             no longer than until the broker fails.
         settings: those of the broker.
     """
 
-    ordered = True
     broker: ClassVar[type[Broker]]
 
     @classmethod
@@ -55,6 +56,7 @@ class Delivered(Sink[Caption | Event]):
         max_waiting: int = 100_000,
         retry_s: float = 30.0,
         drain_s: float = 10.0,
+        ordered: bool = False,
         **settings: Any,
     ) -> None:
         self.path = Path(outbox)
@@ -65,6 +67,7 @@ class Delivered(Sink[Caption | Event]):
         for name, value in (("retry_s", retry_s), ("drain_s", drain_s)):
             if value <= 0:
                 raise ValueError(f"{name} is {value}; wanted more than 0")
+        self.ordered = ordered
         self.partial = partial
         self.max_waiting = max_waiting
         self.retry_s = retry_s
@@ -131,6 +134,11 @@ class Delivered(Sink[Caption | Event]):
         outbox.close()
         if outbox.dropped:
             _LOG.warning("%s was full: %d records were dropped", outbox.path, outbox.dropped)
+        if outbox.buried:
+            _LOG.warning(
+                "%s refused %d records for themselves; `streamer deliver --dead %s` tries again",
+                self._broker.shown, outbox.buried, outbox.path,
+            )  # fmt: skip
         if waiting:
             _LOG.warning(
                 "%s: %d records wait in %s; `streamer deliver %s` sends them",

@@ -23,6 +23,7 @@ from streamer.sinks.delivered import Delivered
 if TYPE_CHECKING:
     from confluent_kafka import Producer
 
+_ILLEGAL = r"[^A-Za-z0-9._-]"  # in names of topics
 _TIMEOUT_S = 10.0
 _SECRETS = ("password", "secret", "key.pem", "jaas")
 
@@ -47,7 +48,7 @@ class KafkaBroker(Broker):
     ) -> None:
         if not servers.strip():
             raise ValueError("servers is empty; give HOST:PORT of a broker")
-        checked_pattern(topic, "topic")
+        checked_pattern(topic, "topic", _ILLEGAL)
         for name, value in (options or {}).items():
             if any(word in name for word in _SECRETS) and isinstance(value, str):
                 checked_secret(value, f"options: {name}")
@@ -89,7 +90,7 @@ class KafkaBroker(Broker):
         for message in messages:
             try:
                 producer.produce(
-                    filled(self._topic, message, " /:\\\0"),
+                    filled(self._topic, message, _ILLEGAL),
                     message.body.encode(),
                     key=message.stream_id.encode(),
                     headers={"id": message.key, "record": message.record, "kind": message.kind},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _SCHEMES = ("mqtt", "mqtts")
+_LEVEL = r"[+#/\0]"  # what may not stand in a level of a topic
 _TIMEOUT_S = 10.0
 _FOR_ITSELF = {0x95, 0x99}  # packet too large, payload format invalid
 
@@ -50,7 +51,7 @@ class MqttBroker(Broker):
         ca: str = "",
     ) -> None:
         checked_url(url, _SCHEMES)
-        checked_pattern(topic, "topic")
+        checked_pattern(topic, "topic", r"[+#\0]")
         self.shown = shown_url(url)
         self._url = url
         self._topic = topic
@@ -111,7 +112,7 @@ class MqttBroker(Broker):
         with self._news:
             self._acknowledged = {}
         for message in messages:
-            topic = filled(self._topic, message, "+#/\0")
+            topic = filled(self._topic, message, _LEVEL)
             body = message.body.encode()
             try:
                 if self._largest_bytes and len(body) + len(topic) + 16 > self._largest_bytes:

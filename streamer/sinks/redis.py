@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redis import Redis as Client
 
 _SCHEMES = ("redis", "rediss")
+_NOTHING = r"(?!)"  # any text is a key
 _TIMEOUT_S = 10.0
 
 
@@ -37,7 +38,7 @@ class RedisBroker(Broker):
 
     def __init__(self, url: str, key: str = "streamer:{stream}", max_length: int = 100_000) -> None:
         checked_url(url, _SCHEMES)
-        checked_pattern(key, "key")
+        checked_pattern(key, "key", _NOTHING)
         if max_length < 0:
             raise ValueError(f"max_length is {max_length}; at least 0")
         self.shown = shown_url(url)
@@ -89,7 +90,7 @@ class RedisBroker(Broker):
                 "kind": message.kind,
                 "json": message.body,
             }
-            key = filled(self._key, message, "")
+            key = filled(self._key, message, _NOTHING)
             pipeline.xadd(key, fields, maxlen=self._max_length or None, approximate=True)
         try:
             answers = pipeline.execute(raise_on_error=False)
@@ -100,7 +101,7 @@ class RedisBroker(Broker):
             if isinstance(answer, Exception):
                 if "WRONGTYPE" not in str(answer):
                     raise UnavailableError(_reason(answer))
-                refused[message.seq] = f"{filled(self._key, message, '')} is no stream there"
+                refused[message.seq] = f"{filled(self._key, message, _NOTHING)} is no stream there"
         return refused
 
     def close(self) -> None:

@@ -163,7 +163,7 @@ def test_settings_that_are_wrong(box: Box, film: Path) -> None:
         assert part in box.mistake("caption", film, "-o", "out", "-q", "--set", setting)
     line = box.mistake("caption", film, "-c", "[quickstart]")
     assert "[quickstart]: no such configuration" in line
-    assert "one of batch, documentary, live, private, quickstart" in line
+    assert "one of alerts, batch, documentary, live, private, quickstart" in line
 
 
 def test_check_takes_variables_of_ones_own(box: Box) -> None:

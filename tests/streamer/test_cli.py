@@ -37,6 +37,7 @@ def streamer(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_help_teaches() -> None:
     text = streamer("--help").stdout
     commands = "caption run check schema demo doctor models train bench evaluate rules search"
+    commands += " deliver export"
     for command in commands.split():
         assert command in text
     assert json.loads(streamer("schema").stdout) == json_schema()

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from streamer.cli import app
+from streamer.errors import StreamerError
 from streamer.sinks.outbox import Outbox
 from tests.media_factory import write_film
 from tests.streamer.sinks.brokers import Receiver, running, wait_until
+from tests.streamer.sinks.test_outbox import message
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = """\
@@ -45,8 +49,16 @@ class Place:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
+    def deliver(self, *arguments: object, exits: int) -> str:
+        """What `streamer deliver` says, in this process."""
+        command = ["deliver", str(self.out), *map(str, arguments)]
+        done = CliRunner().invoke(app, command, env=self.env, catch_exceptions=False)
+        assert done.exit_code == exits, done.output
+        assert "s3cr3t-key" not in done.output
+        return done.stdout
+
     def streamer(self, *arguments: object) -> tuple[int, str, str]:
-        """Exit code, standard output, standard error."""
+        """Exit code, standard output, standard error, of a process."""
         process = self.start(*arguments)
         out, err = process.communicate(timeout=120)
         assert "s3cr3t-key" not in out + err
@@ -80,8 +92,7 @@ def test_what_a_run_could_not_send_is_delivered_later(place: Place) -> None:
     assert len(told) == 2
     assert len(place.kept) == 301  # the other sink goes on
 
-    code, out, _ = place.streamer("deliver", place.out, "--wait", "1")
-    assert code == 3
+    out = place.deliver("--wait", "1", exits=3)
     assert "0 delivered" in out
     assert "301 wait: it cannot be reached (Connection refused)" in out
 
@@ -93,9 +104,7 @@ def test_what_a_run_could_not_send_is_delivered_later(place: Place) -> None:
     (delivery,) = json.loads((place.out / "d.json").read_text())
     assert (delivery["delivered"], delivery["waiting"]) == (301, 0)
 
-    code, out, _ = place.streamer("deliver", place.out)
-    assert code == 0
-    assert "nothing waits" in out
+    assert "nothing waits" in place.deliver(exits=0)
     assert b"s3cr3t-key" not in (place.out / "a.outbox").read_bytes()
 
 
@@ -113,16 +122,13 @@ def test_dead_letters_are_replayed(place: Place) -> None:
     with running(place.receiver):
         code, _, err = place.streamer("run", place.config, "-q")
         assert code == 0
-        assert "refuses 1 records for themselves (answer 422)" in err
+        assert err.count("refuses a record for itself (answer 422)") == 1
+        assert "refused 2 records for themselves; `streamer deliver --dead" in err
         assert len(place.came) == 299
-        code, out, _ = place.streamer("deliver", place.out, "--dead")
-        assert code == 3
-        assert "2 refused (see " in out
+        assert "2 refused (see " in place.deliver("--dead", exits=3)
         assert len((place.out / "a.outbox.dead.jsonl").read_text().splitlines()) == 2
         place.receiver.answers = lambda *_: (200, {})
-        code, out, _ = place.streamer("deliver", place.out, "--dead")
-        assert code == 0
-        assert "2 delivered" in out
+        assert "2 delivered" in place.deliver("--dead", exits=0)
     assert set(place.came) == set(place.kept)
     assert set(place.came[-2:]) == odd
     assert not (place.out / "a.outbox.dead.jsonl").exists()
@@ -136,8 +142,7 @@ def test_a_run_that_is_killed_and_run_again(place: Place) -> None:
     process.communicate()
     first = len(place.came)
     assert first < 301
-    code, _, err = place.streamer("deliver", place.out)
-    assert code == 0, err
+    place.deliver(exits=0)
     assert len(place.came) >= first
     code, _, err = place.streamer("run", place.config, "-q")
     assert code == 0, err
@@ -145,24 +150,46 @@ def test_a_run_that_is_killed_and_run_again(place: Place) -> None:
     assert len(place.came) == 301
 
 
-def test_mistakes_are_one_line(place: Place, tmp_path: Path) -> None:
+def test_a_missing_secret_is_one_line(place: Place) -> None:
+    del place.env["HOOK_SECRET"]
+    code, _, err = place.streamer("run", place.config, "-q")
+    assert code == 2
+    (line,) = err.strip().splitlines()
+    assert line.startswith("error: http://127.0.0.1:")
+    assert line.endswith("the environment has no HOOK_SECRET; set it: export HOOK_SECRET=...")
+
+
+def test_mistakes(place: Place, tmp_path: Path) -> None:
     def mistake(*arguments: object) -> str:
-        code, _, err = place.streamer(*arguments)
-        assert code == 2, err
-        (line,) = err.strip().splitlines()
-        assert line.startswith("error: ")
-        return line
+        with pytest.raises(StreamerError) as caught:
+            CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     assert "no *.outbox in it" in mistake("deliver", tmp_path)
-    del place.env["HOOK_SECRET"]
-    assert "the environment has no HOOK_SECRET; set it" in mistake("run", place.config, "-q")
     url = mistake("run", place.config, "--set", "hook.url=ftp://x")
     assert "a.yaml:5: Webhook: url is no address that begins with http:// or https://HOST" in url
     assert "Webhook has no 'secrets'" in mistake("run", place.config, "--set", "hook.secrets=a")
-    (tmp_path / "b.outbox").write_text("no outbox at all" * 100)
-    assert "is no outbox" in mistake("deliver", tmp_path / "b.outbox")
-    outbox = Outbox(tmp_path / "c.outbox")
-    assert "c.outbox is in use by another run" in mistake("deliver", tmp_path / "c.outbox")
-    outbox.about = {"broker": "subprocess.Popen", "settings": {"args": ["touch", "x"]}}
-    outbox.close()
-    assert "does not say for which broker" in mistake("deliver", tmp_path / "c.outbox")
+
+
+def test_outboxes_that_cannot_be_used_do_not_keep_the_others(place: Place) -> None:
+    place.out.mkdir()
+    (place.out / "a.outbox").write_text("no outbox at all" * 100)
+    busy = Outbox(place.out / "b.outbox")
+    odd = Outbox(place.out / "c.outbox")
+    odd.about = {"broker": "subprocess.Popen", "settings": {"args": ["touch", "x"]}}
+    odd.close()
+    good = Outbox(place.out / "d.outbox")
+    settings = {"url": place.receiver.url, "allow_private": True}
+    good.about = {"broker": "streamer.sinks.webhook.WebhookBroker", "settings": settings}
+    good.put([message(1)])
+    good.close()
+    with running(place.receiver):
+        place.deliver("--json", place.out / "d.json", exits=2)
+    busy.close()
+    found = json.loads((place.out / "d.json").read_text())
+    reasons = ("a.outbox is no outbox", "b.outbox is in use by another run", "does not say", "")
+    for delivery, reason in zip(found, reasons, strict=True):
+        assert reason in delivery["reason"]
+        assert delivery["delivered"] == (not reason)
+    assert len(place.receiver.received) == 1

@@ -94,7 +94,7 @@ class Mosquitto(Service):
         (folder / "conf").write_text(
             f"listener {self.port} 127.0.0.1\n{settings}\n{user}persistence true\n"
             f"persistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n"
-            "max_queued_messages 0\n"
+            "max_queued_messages 0\nmax_inflight_messages 0\n"
         )
 
     def command(self) -> list[str]:
@@ -166,7 +166,17 @@ class PostgresServer(Service):
                 self.command(), stdout=log, stderr=log, start_new_session=True, cwd="/tmp",
                 **self._as,
             )  # fmt: skip
-        wait_until(lambda: listens(self.port))
+        wait_until(self.takes_connections, 60.0)
+
+    def takes_connections(self) -> bool:
+        """It listens before it does."""
+        import psycopg
+
+        try:
+            psycopg.connect(host="127.0.0.1", port=self.port, user="me", password="no").close()
+        except psycopg.OperationalError as error:
+            return "authentication failed" in str(error)
+        return True
 
     def kill(self) -> None:
         super().kill()

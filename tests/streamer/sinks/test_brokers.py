@@ -9,16 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamer.commands.deliver import deliver
 from streamer.errors import OutputError
 from streamer.records import Event, StreamInfo
-from streamer.sinks.delivered import Delivered
 from streamer.sinks.kafka import Kafka
 from streamer.sinks.mqtt import Mqtt
 from streamer.sinks.outbox import Outbox
@@ -26,156 +26,21 @@ from streamer.sinks.postgres import Postgres
 from streamer.sinks.redis import Redis
 from streamer.sinks.webhook import Webhook
 from streamer.testing import check_sink
-from tests.streamer.sinks.brokers import (
-    KafkaCluster,
-    Mosquitto,
-    MqttConsumer,
-    PostgresServer,
-    Receiver,
-    RedisServer,
-    wait_until,
-)
+from tests.streamer.sinks.brokers import PostgresServer, RedisServer, wait_until
+from tests.streamer.sinks.labs import LABS, KafkaLab, Lab, PostgresLab, RedisLab, WebhookLab
 from tests.streamer.sinks.sink_records import caption
 
 STREAMS = [
     StreamInfo(stream_id=name, uri=name, width_px=160, height_px=120) for name in ("gate", "yard")
 ]
-KINDS = ["mqtt", "webhook", "redis", "postgres", "kafka"]
 
 
-class Lab:
-    """A broker, the sink for it, and what a consumer of it has got: the records in the order in
-    which they came, doubled ones too."""
-
-    sink: type[Delivered]
-    ordered = True
-
-    def __init__(self, folder: Path) -> None:
-        self.service: Any = None
-        self.settings: dict[str, Any] = {}
-
-    def begin(self) -> None:
-        """The broker is away: killed."""
-        self.service.kill()
-
-    def end(self) -> None:
-        self.service.start()
-
-    def got(self) -> list[dict[str, Any]]:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        self.service.kill()
-
-
-class MqttLab(Lab):
-    sink = Mqtt
-
-    def __init__(self, folder: Path) -> None:
-        self.service = Mosquitto(folder)
-        self.service.start()
-        self.settings = {"url": self.service.url}
-        self.consumer = MqttConsumer(self.service.port)
-
-    def got(self) -> list[dict[str, Any]]:
-        return list(self.consumer.received)
-
-    def close(self) -> None:
-        self.consumer.close()
-        super().close()
-
-
-class WebhookLab(Lab):
-    sink = Webhook
-
-    def __init__(self, folder: Path) -> None:
-        self.service = Receiver()
-        self.service.start()
-        self.settings = {"url": self.service.url, "allow_private": True}
-
-    def got(self) -> list[dict[str, Any]]:
-        return [event["data"] for event in self.service.received]
-
-
-class RedisLab(Lab):
-    sink = Redis
-
-    def __init__(self, folder: Path) -> None:
-        self.service = RedisServer(folder)
-        self.service.start()
-        self.settings = {"url": self.service.url}
-
-    def got(self) -> list[dict[str, Any]]:
-        import redis
-
-        with redis.Redis(port=self.service.port, decode_responses=True) as client:
-            keys = sorted(client.keys("streamer:*"))
-            return [json.loads(row["json"]) for key in keys for _, row in client.xrange(key)]
-
-
-class PostgresLab(Lab):
-    sink = Postgres
-    ordered = False  # a table has no order
-
-    def __init__(self, folder: Path) -> None:
-        self.service = PostgresServer(folder)
-        self.service.start()
-        self.settings = {"url": self.service.url}
-
-    def got(self) -> list[dict[str, Any]]:
-        import psycopg
-
-        address = self.service.url.replace("$PG_PASSWORD", "right")
-        with psycopg.connect(address) as connection:
-            rows = connection.execute(
-                "SELECT body FROM streamer_record ORDER BY stream_id, time_ns"
-            )
-            return [row[0] for row in rows]
-
-    def close(self) -> None:
-        self.service.remove()
-
-
-class KafkaLab(Lab):
-    sink = Kafka
-
-    def __init__(self, folder: Path) -> None:
-        self.service = KafkaCluster(folder)
-        self.service.start()
-        self.settings = {"servers": self.service.servers}
-
-    def begin(self) -> None:
-        self.service.freeze()
-
-    def got(self) -> list[dict[str, Any]]:
-        from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-
-        settings = {"bootstrap.servers": self.service.servers, "group.id": "g", "log_level": 0}
-        consumer = Consumer({**settings, "enable.partition.eof": True})
-        partitions = consumer.list_topics("streamer", timeout=20).topics["streamer"].partitions
-        consumer.assign([TopicPartition("streamer", n, OFFSET_BEGINNING) for n in partitions])
-        records, ended = [], 0
-        while ended < len(partitions):
-            message = consumer.poll(20)
-            assert message is not None
-            if message.error() is None:
-                records.append(json.loads(message.value() or b""))
-            else:
-                ended += 1
-        consumer.close()
-        return records
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=list(LABS))
 def lab(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Lab]:
     monkeypatch.setenv("PG_PASSWORD", "right")
-    labs: dict[str, Callable[[Path], Lab]] = {
-        "mqtt": MqttLab, "webhook": WebhookLab, "redis": RedisLab, "postgres": PostgresLab,
-        "kafka": KafkaLab,
-    }  # fmt: skip
-    made = labs[request.param](tmp_path / "broker")
+    made = LABS[request.param](tmp_path / "broker")
     yield made
     made.close()
 
@@ -296,11 +161,7 @@ def test_the_process_is_killed_while_it_delivers(lab: Lab, tmp_path: Path) -> No
     process.send_signal(signal.SIGKILL)
     written += [int(line) for line in process.stdout if line.endswith("\n")]
     process.wait()
-    delivered = subprocess.run(
-        [sys.executable, "-m", "streamer", "deliver", str(tmp_path), "--wait", "30"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert delivered.returncode == 0, delivered.stderr
+    assert deliver(tmp_path, dead=False, wait_s=30, json_path=None, quiet=True) == 0
     came = numbers(arrived(lab, len(written)), ordered=lab.ordered)
     assert came[: len(written)] == written
     assert len(came) <= len(written) + 1  # the last was put, and its number not yet said
@@ -348,6 +209,14 @@ def test_postgres_refuses_what_it_cannot_store(lab: Lab, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("lab", ["kafka"], indirect=True)
+def test_kafka_topics_have_legal_names(lab: Lab, tmp_path: Path) -> None:
+    assert isinstance(lab, KafkaLab)
+    odd_name = replace(seen(0), stream_id="Tür/1")
+    assert put(lab, tmp_path, odd_name, topic="of.{stream}.{kind}") == []
+    assert lab.got("of.T_r_1.seen")[0]["stream_id"] == "Tür/1"
+
+
+@pytest.mark.parametrize("lab", ["kafka"], indirect=True)
 def test_kafka_refuses_what_is_too_large(lab: Lab, tmp_path: Path) -> None:
     assert isinstance(lab, KafkaLab)
     (reason,) = put(lab, tmp_path, seen(0), odd(1, "x" * 1_100_000), seen(2))
@@ -367,8 +236,7 @@ def test_redis_refuses_a_key_of_another_kind_and_keeps_to_its_length(
         reasons = put(lab, tmp_path, *(seen(n) for n in range(4)))
         assert reasons == ["streamer:gate is no stream there"] * 2
         client.delete("streamer:gate")
-    again = [sys.executable, "-m", "streamer", "deliver", str(tmp_path), "--dead"]
-    subprocess.run(again, check=True)
+    assert deliver(tmp_path, dead=True, wait_s=30, json_path=None, quiet=True) == 0
     assert numbers(lab.got(), ordered=True) == [0, 1, 2, 3]
     put(lab, tmp_path, *(seen(2 * n) for n in range(1000)), max_length=100)
     with redis.Redis(port=lab.service.port) as client:
@@ -410,6 +278,8 @@ def test_refused_credentials(
         (lambda p: Mqtt(p, url="http://x"), "mqtt:// or mqtts://HOST"),
         (lambda p: Mqtt(p, url="mqtt://a:b@x"), "has a password in it"),
         (lambda p: Mqtt(p, url="mqtt://x", topic="{strem}"), "{stream}, {record}, {kind}"),
+        (lambda p: Mqtt(p, url="mqtt://x", topic="a/#"), "'#' may not stand in it"),
+        (lambda p: Kafka(p, servers="x", topic="a/b"), "'/' may not stand in it"),
         (lambda p: Redis(p, url="redis:/x"), "redis:// or rediss://HOST"),
         (lambda p: Postgres(p, url="postgresql://x", table="a;b"), "wanted NAME or SCHEMA.NAME"),
         (lambda p: Kafka(p, servers=" "), "servers is empty"),

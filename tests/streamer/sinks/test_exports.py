@@ -16,9 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from typer.testing import CliRunner
 
+from streamer.cli import app
+from streamer.commands.export import export
 from streamer.commands.sequences import BoxSequence, find_sequences
-from streamer.errors import OutputError
+from streamer.errors import ConfigError, OutputError
 from streamer.records import Caption, Event, Record, TrackedFrame
 from streamer.sinks import parquet
 from streamer.sinks.coco import Coco
@@ -252,13 +255,8 @@ def test_stored_tracks_are_exported_by_the_command(tmp_path: Path) -> None:
         for record in of(*kinds):
             sink.write(record)
         sink.close()
-    done = subprocess.run(
-        [sys.executable, "-m", "streamer", "export", str(tmp_path / "out"), "--coco",
-         str(tmp_path / "c.json"), "--mot", str(tmp_path / "mot"), "--parquet",
-         str(tmp_path / "tables")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    paths = {name: tmp_path / name for name in ("c.json", "mot", "tables")}
+    export(tmp_path / "out", coco=paths["c.json"], mot=paths["mot"], parquet=paths["tables"])
     coco = COCO(str(tmp_path / "c.json"))
     assert {(i["width"], i["height"]) for i in coco.imgs.values()} == {(160, 120)}
     assert len(coco.anns) == 11
@@ -267,9 +265,6 @@ def test_stored_tracks_are_exported_by_the_command(tmp_path: Path) -> None:
     assert len(rows) == 11
     assert pq.read_table(tmp_path / "tables" / "tracks.parquet").num_rows == 11
     assert pq.read_table(tmp_path / "tables" / "records.parquet").num_rows == 3
-    nothing = subprocess.run(
-        [sys.executable, "-m", "streamer", "export", str(tmp_path / "out")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert nothing.returncode == 2
-    assert "nothing to write" in nothing.stderr
+    nothing = CliRunner().invoke(app, ["export", str(tmp_path / "out")])
+    assert isinstance(nothing.exception, ConfigError)
+    assert "nothing to write" in str(nothing.exception)

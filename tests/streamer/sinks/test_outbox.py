@@ -240,6 +240,27 @@ def test_a_broker_may_ask_to_be_left_alone(tmp_path: Path) -> None:
     outbox.close()
 
 
+class Broken(Scripted):
+    def send(self, messages: Sequence[Message]) -> dict[int, str]:
+        raise KeyError("a secret")
+
+
+def test_an_adapter_that_is_wrong_is_named_and_its_text_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    outbox = Outbox(tmp_path / "a.outbox")
+    outbox.put([message(0)])
+    courier = Courier(outbox, Broken(), retry_s=0.05)
+    courier.start()
+    wait_until(lambda: courier.trouble)
+    courier.stop(1.0)
+    assert outbox.waiting == 1
+    outbox.close()
+    assert "scripted://: KeyError in Broken; records wait" in caplog.text
+    assert all("a secret" not in m for m in caplog.messages if "raise KeyError" not in m)
+
+
 def test_putting_from_many_threads(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "a.outbox")
     threads = [

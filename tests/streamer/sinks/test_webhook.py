@@ -100,6 +100,19 @@ def test_later_means_later_and_no_means_no(receiver: Receiver, tmp_path: Path) -
     assert (dead["reason"], dead["body"]["time_ns"]) == ("answer 422", 10**9)
 
 
+def test_a_full_outbox_is_told_and_keeps_the_newest(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers = lambda *_: (503, {"retry-after": "60"})
+    send(hook(receiver, tmp_path, max_waiting=5), *(event(float(n), "cut") for n in range(12)))
+    assert "a.outbox is full (5 records); the oldest are dropped" in caplog.text
+    assert "a.outbox was full: 7 records were dropped" in caplog.text
+    assert caplog.text.count("is full") == 1
+    receiver.answers = lambda *_: (200, {})
+    send(hook(receiver, tmp_path))
+    assert [r["data"]["time_ns"] for r in receiver.received] == [n * 10**9 for n in range(7, 12)]
+
+
 def test_retry_after_is_kept(receiver: Receiver, tmp_path: Path) -> None:
     answers = iter([(503, {"retry-after": "1"}), (200, {})])
     at_s: list[float] = []

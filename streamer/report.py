@@ -69,7 +69,8 @@ class Tally:
     """Counts while a run is going on; safe to read from any thread.
 
     `processes` are the process ids that each part has had, the present one last; `restarts` says
-    which of them died, and of what; `dropped` how many frames were dropped before each part.
+    which of them died, and of what; `dropped` how many frames were dropped before each part
+    (before "source": left out because the steps fell behind; `frame_stride` 2 is every second one).
     `on_time` is told how long things took: ("step", its name, seconds of a batch), ("sink", its
     name, seconds from the reading of a frame to the writing of what it gave rise to).
     """
@@ -84,6 +85,8 @@ class Tally:
         self.stream_frames: dict[str, int] = {}
         self.seen_s: dict[str, float] = {}  # on the monotonic clock, each stream's last frame
         self.dropped: dict[str, int] = {}
+        self.frame_stride = 1
+        self.thinned_questions = 0
         self.processes: dict[str, list[int]] = {}
         self.restarts: list[str] = []
         self.input_errors: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,7 @@ class Crew:
             items_in=sum(stage.items_in for stage in self.stages),
             items_out=sum(stage.items_out for stage in self.stages),
             busy_s=round(sum(stage.busy_s for stage in self.stages), 3),
+            counted=dict(sum((Counter(s.operator.counted()) for s in self.stages), Counter())),
         )
 
     def abort(self) -> None:
@@ -130,6 +132,7 @@ class Crew:
             number, parcels = taken
             begun_s = time.perf_counter()
             made = stage.take(parcels)
+            self.run.tally.count(self.step.name, stage.newly_counted())
             self.run.tally.took("step", self.step.name, time.perf_counter() - begun_s)
             lane.in_turn(number, lambda: self._emit(made))  # noqa: B023 - runs before the next turn
 

@@ -119,10 +119,7 @@ class _Recorder(Sink[TrackedFrame | Caption | Event]):
     def write(self, record: Stored) -> None:
         if not isinstance(record, self.kinds):
             return
-        if isinstance(record, TrackedFrame):
-            data = tracked_frame_json(record)
-        else:
-            data = record.to_json()
+        data = tracked_frame_json(record) if isinstance(record, TrackedFrame) else record.to_json()
         with writing(self.path):
             self._file.write(json.dumps(data, ensure_ascii=False) + "\n")
 

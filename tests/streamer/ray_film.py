@@ -10,24 +10,24 @@ from streamer.pipeline import Pipeline
 from tests.operators.test_track import BLUE, RED, picture
 from tests.streamer.commands.test_split import encode
 
-FRAMES = 1500
-_SHOT = 150
+FPS, FRAMES = 10, 600
+_SHOT = 60
 
 
 def write_film(path: Path) -> Path:
-    """25 frames a second, 426x240, ten shots of two moving objects each."""
+    """426x240, ten shots of two moving objects each."""
     images = [
         picture(
             10 * s,
             [
-                (20 + 2 * i, 40 + 10 * s, 50, 36, RED if s % 2 else (30, 160, 60)),
-                (360 - 2 * i, 150 - 10 * s, 44, 50, BLUE),
+                (20 + 5 * i, 40 + 10 * s, 50, 36, RED if s % 2 else (30, 160, 60)),
+                (360 - 5 * i, 150 - 10 * s, 44, 50, BLUE),
             ],
         )
         for s in range(FRAMES // _SHOT)
         for i in range(_SHOT)
     ]
-    return encode(path, images)
+    return encode(path, images, FPS)
 
 
 def batch(film: Path, out: Path) -> Pipeline:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from streamer.errors import ConfigError, WeightsError
@@ -147,8 +148,11 @@ class Killer:
 
 def _killed(pid: int) -> bool:
     try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:  # a worker by which a pool had grown, gone since
+        process = psutil.Process(pid)
+        if not process.cmdline()[0].startswith("ray::"):
+            return False
+        process.kill()
+    except (psutil.NoSuchProcess, IndexError):  # a worker by which a pool had grown, gone since
         return False
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
 
     def __init__(self, captioner: str = "osprey", **settings: Any) -> None:
         self.captioner = captioner_class(captioner)(**settings)
+        self._counted: Counter[str] = Counter()
 
     @classmethod
     def settings_class(cls, given: Mapping[str, Any]) -> type[Captioner]:
@@ -60,7 +62,9 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
             )
             for request in requests
         ]
-        answers = iter(self.captioner.describe(pictures))
+        described = self.captioner.describe(pictures)
+        self._count(described)
+        answers = iter(described)
         outputs: list[Caption | Event] = []
         for item in items:
             if isinstance(item, Event):
@@ -68,6 +72,17 @@ class CaptionRegions(Operator[CaptionRequest | Event, Caption | Event]):
             else:
                 outputs.extend(self._records(item, next(answers)))
         return outputs
+
+    def counted(self) -> Mapping[str, int]:
+        """Encoder passes (one a picture, however many regions it has), regions and tokens."""
+        return self._counted
+
+    def _count(self, described: Sequence[Sequence[Words | Refusal]]) -> None:
+        for words in described:
+            said = [one for one in words if isinstance(one, Words)]
+            self._counted["encoder_passes"] += bool(said)
+            self._counted["regions"] += len(said)
+            self._counted["tokens"] += sum(one.tokens for one in said)
 
     def _records(
         self, request: CaptionRequest, answers: Sequence[Words | Refusal]

@@ -18,6 +18,8 @@ from streamer.commands.options import (
     Config,
     ControlAt,
     JsonFile,
+    LogForm,
+    LogFormat,
     MetricsAt,
     OutDir,
     Quiet,
@@ -81,6 +83,7 @@ def caption(
     json_path: JsonFile = None,
     quiet: Quiet = False,
     ray: Ray = None,
+    log_format: LogFormat = LogForm.TEXT,
 ) -> None:
     """Caption films: an overlay film, subtitles and records for each.
 
@@ -123,6 +126,7 @@ def watch(
     ray: Ray = None,
     metrics: MetricsAt = None,
     control: ControlAt = None,
+    log_format: LogFormat = LogForm.TEXT,
 ) -> None:
     """Watch cameras: words and events as they come, with Unix time, until Ctrl-C.
 
@@ -185,6 +189,7 @@ def run(
     quiet: Quiet = False,
     ray: Ray = None,
     metrics: MetricsAt = None,
+    log_format: LogFormat = LogForm.TEXT,
 ) -> None:
     """Run a pipeline described in YAML, once or for many inputs.
 

@@ -99,6 +99,10 @@ class Operator(ABC, Generic[In, Out]):
         """End of a stream: whatever is still held back."""
         return []
 
+    def counted(self) -> Mapping[str, int]:
+        """What it has counted so far, for the metrics: "tokens", say."""
+        return {}
+
     def snapshot(self, stream_id: str) -> bytes:
         """The state of a stream, so that another worker can go on with it."""
         return b""

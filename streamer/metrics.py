@@ -89,6 +89,18 @@ class _Counts(Collector):
         yield _counter("dropped_frames", "Frames dropped before a part.", "part", tally.dropped)
         yield _counter("events", "Events of each kind.", "kind", tally.events)
         yield _counter("captions", "Captions made.", "", {"": tally.captions})
+        for what, about in (
+            ("encoder_passes", "Pictures that an encoder looked at."),
+            ("regions", "Regions described."),
+            ("tokens", "Tokens generated."),
+        ):
+            found = {step: n for (step, of), n in list(tally.counted.items()) if of == what}
+            yield _counter(what, about, "step", found)
+        thinned = {"": tally.thinned_questions}
+        yield _counter("thinned_questions", "Questions left out when behind.", "", thinned)
+        stride = GaugeMetricFamily("streamer_frame_stride", "2: every second frame is read.")
+        stride.add_metric([], tally.frame_stride)
+        yield stride
         yield _counter("restarts", "Workers replaced.", "", {"": len(tally.restarts)})
         yield _gauge("queue_depth", "Inputs that wait before a part.", "part", tally.queued)
         ages = {name: time.monotonic() - seen_s for name, seen_s in list(tally.seen_s.items())}

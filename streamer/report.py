@@ -6,11 +6,12 @@ import resource
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any
 
+from streamer.logs import log, log_record
 from streamer.records import Caption, Event, Record, StreamInfo
 
 # however long a camera runs, this is kept
@@ -21,11 +22,12 @@ _ERRORS_KEPT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """Work of a step, over all its workers."""
+    """Work of a step, over all its workers; `counted` is what its operator counts."""
 
     items_in: int
     items_out: int
     busy_s: float
+    counted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,8 @@ class Tally:
     """Counts while a run is going on; safe to read from any thread.
 
     `processes` are the process ids that each part has had, the present one last; `restarts` says
-    which of them died, and of what; `dropped` how many frames were dropped before each part.
+    which of them died, and of what; `dropped` how many frames were dropped before each part
+    (before "source": left out because the steps fell behind; `frame_stride` 2 is every second one).
     `on_time` is told how long things took: ("step", its name, seconds of a batch), ("sink", its
     name, seconds from the reading of a frame to the writing of what it gave rise to).
     """
@@ -84,11 +87,14 @@ class Tally:
         self.stream_frames: dict[str, int] = {}
         self.seen_s: dict[str, float] = {}  # on the monotonic clock, each stream's last frame
         self.dropped: dict[str, int] = {}
+        self.frame_stride = 1
+        self.thinned_questions = 0
         self.processes: dict[str, list[int]] = {}
         self.restarts: list[str] = []
         self.input_errors: list[str] = []
         self.streams: tuple[StreamInfo, ...] = ()
         self.captions = 0
+        self.counted: Counter[tuple[str, str]] = Counter()  # (step, what)
         self._events: Counter[str] = Counter()
         self._counted: dict[str, None] = {}
         self._reads: dict[str, deque[tuple[int, float]]] = {}
@@ -110,10 +116,23 @@ class Tally:
     def joined(self, info: StreamInfo) -> None:
         """One more stream is being read."""
         self.streams = (*self.streams, info)
+        log.info("joined: %s", info.uri, extra={"stream_id": info.stream_id})
 
     def left(self, stream_id: str) -> None:
         """A stream has ended; how long it has been silent matters no more."""
         self.seen_s.pop(stream_id, None)
+        log.info("ended", extra={"stream_id": stream_id})
+
+    def count(self, step: str, counted: Mapping[str, int]) -> None:
+        """A step's operator has counted so much more."""
+        with self._lock:
+            for what, number in counted.items():
+                self.counted[step, what] += number
+
+    def restarted(self, part: str, reason: str) -> None:
+        """A worker has died and another takes its place."""
+        self.restarts.append(f"{part}: {reason}")
+        log.warning("a worker died and is replaced: %s", reason, extra={"step": part})
 
     def took(self, kind: str, name: str, seconds: float) -> None:
         """Something took so long; see `on_time`."""
@@ -140,12 +159,16 @@ class Tally:
                 self._counted[record.id] = None
                 if len(self._counted) > _COUNTED_KEPT:
                     del self._counted[next(iter(self._counted))]
-                if isinstance(record, Caption):
-                    self.captions += 1
-                    continue
-                self._events[record.kind] += 1
-                if record.kind == "input_error" and len(self.input_errors) < _ERRORS_KEPT:
-                    self.input_errors.append(str(record.data.get("reason", record.kind)))
+                self._add(record)
+            log_record(record)
+
+    def _add(self, record: Caption | Event) -> None:
+        if isinstance(record, Caption):
+            self.captions += 1
+            return
+        self._events[record.kind] += 1
+        if record.kind == "input_error" and len(self.input_errors) < _ERRORS_KEPT:
+            self.input_errors.append(str(record.data.get("reason", record.kind)))
 
     @property
     def events(self) -> dict[str, int]:

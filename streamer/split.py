@@ -102,6 +102,8 @@ def recording(pipeline: Pipeline, folder: Path) -> Pipeline:
 
 
 class _Recorder(Sink[TrackedFrame | Caption | Event]):
+    """Keeps the records of some kinds as they come, open captions included."""
+
     ordered = True
 
     def __init__(self, path: Path, kinds: tuple[type, ...]) -> None:
@@ -117,8 +119,7 @@ class _Recorder(Sink[TrackedFrame | Caption | Event]):
     def write(self, record: Stored) -> None:
         if not isinstance(record, self.kinds):
             return
-        tracked = isinstance(record, TrackedFrame)
-        data = tracked_frame_json(record) if tracked else record.to_json()  # type: ignore[arg-type,union-attr]
+        data = tracked_frame_json(record) if isinstance(record, TrackedFrame) else record.to_json()
         with writing(self.path):
             self._file.write(json.dumps(data, ensure_ascii=False) + "\n")
 

@@ -26,11 +26,13 @@ class Picture:
 @dataclass(frozen=True, kw_only=True)
 class Words:
     """What is said of a region: the short form, the long form ("" where none was asked for), and
-    the mean natural-log probability of the short form (None where the captioner does not tell)."""
+    the mean natural-log probability of the short form (None where the captioner does not tell), and
+    how many tokens were generated (0 where it does not tell)."""
 
     text: str
     detail: str = ""
     mean_logprob: float | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True)

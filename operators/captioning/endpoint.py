@@ -144,7 +144,12 @@ class EndpointCaptions(Captioner):
                 [
                     short if isinstance(short, Refusal)
                     else long if isinstance(long, Refusal)
-                    else Words(text=short.text, detail=long.text, mean_logprob=short.mean_logprob)
+                    else Words(
+                        text=short.text,
+                        detail=long.text,
+                        mean_logprob=short.mean_logprob,
+                        tokens=short.tokens + long.tokens,
+                    )
                     for short, long in zip(said[0], details, strict=True)
                 ]
             )  # fmt: skip
@@ -260,7 +265,8 @@ def _read_answer(response: httpx.Response) -> Words | Refusal:
         tokens = [float(token["logprob"]) for token in choice["logprobs"]["content"]]
     except (KeyError, TypeError, ValueError):
         tokens = []
-    return Words(text=text, mean_logprob=min(0.0, float(np.mean(tokens))) if tokens else None)
+    mean = min(0.0, float(np.mean(tokens))) if tokens else None
+    return Words(text=text, mean_logprob=mean, tokens=len(tokens or ()))
 
 
 def _reason(response: httpx.Response) -> str:

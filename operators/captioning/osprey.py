@@ -142,7 +142,7 @@ class OspreyCaptions(Captioner):
         if isinstance(outcome, RegionError):
             return Refusal(outcome.reason)
         text = official_postprocess(outcome.text) if self.official_postprocess else outcome.text
-        return Words(text=text, mean_logprob=outcome.mean_logprob)
+        return Words(text=text, mean_logprob=outcome.mean_logprob, tokens=len(outcome.token_ids))
 
     def close(self) -> None:
         self._captioner = None
@@ -158,4 +158,5 @@ def _joined(forms: tuple[Words | Refusal, ...]) -> Words | Refusal:
         text=short.text,
         detail=details[0].text if details else "",
         mean_logprob=short.mean_logprob,
+        tokens=sum(words.tokens for words in (short, *details)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +27,7 @@ from streamer.commands.running import (
 from streamer.commands.split import Splitter
 from streamer.config import load_pipeline
 from streamer.errors import ConfigError, InputError, StreamerError
+from streamer.logs import LoggedLines, log
 from streamer.passwords import hidden
 from streamer.pipeline import Pipeline
 from streamer.progress import Progress
@@ -175,7 +177,12 @@ class _Told:
             line += f"set aside: {reason}"
         else:
             line += "stopped"
-        (out if finished.state == "done" else err).print(line, soft_wrap=True, markup=False)
+        level = logging.INFO if finished.state in ("done", "stopped") else logging.WARNING
+        unit = finished.unit
+        about = {"input": unit.input, "stem": unit.stem, "state": finished.state}
+        log.log(level, "%s", line, extra=about)
+        if finished.state == "done" or not isinstance(err.file, LoggedLines):
+            (out if finished.state == "done" else err).print(line, soft_wrap=True, markup=False)
 
 
 def _load(

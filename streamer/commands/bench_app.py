@@ -131,3 +131,19 @@ def bench_sam(
         json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
+
+
+@bench_app.command("ray")
+def bench_ray(
+    file: Annotated[Path | None, typer.Argument(help="A film; rendered when absent.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = 3,
+    config: Config = "batch",
+    ray: Annotated[
+        str, typer.Option(metavar="auto|local|ADDRESS", help="Which cluster.")
+    ] = "local",
+    json_path: JsonFile = None,
+) -> None:
+    """Ray beside one process: frame rate, workers that wait, the age of alerts."""
+    from streamer.commands.bench_ray import bench_ray as bench
+
+    raise typer.Exit(bench(file, rounds=rounds, config=config, ray=ray, json_path=json_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,30 @@ ControlAt = Annotated[
         "--control",
         metavar="[HOST:]PORT",
         help="Where `streamer streams` finds the run; else any free port of this machine.",
+    ),
+]
+
+
+class LogForm(str, Enum):
+    """What is written to stderr."""
+
+    TEXT, JSON = "text", "json"
+
+
+def _log_as(form: LogForm) -> LogForm:
+    from streamer.commands.running import log_as
+
+    log_as(form.value)
+    return form
+
+
+LogFormat = Annotated[
+    LogForm,
+    typer.Option(
+        "--log-format",
+        callback=_log_as,
+        help="json: stderr gets one JSON object a line (time, level, message, stream_id, "
+        "record_id, step, ...).",
     ),
 ]
 

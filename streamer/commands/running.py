@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import threading
@@ -11,13 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.text import Text
 
 from streamer.errors import ConfigError, OutputError
 from streamer.executors.local import run_local
+from streamer.logs import LoggedLines, listen, log
 from streamer.pipeline import Pipeline
 from streamer.progress import Progress
 from streamer.report import RunReport, Tally
@@ -31,8 +33,18 @@ out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() el
 err = Console(stderr=True, highlight=False, emoji=False)
 
 
+def log_as(form: str) -> None:
+    """From now on stderr gets JSON lines instead of text, when `form` is "json"."""
+    if form == "json" and not isinstance(err.file, LoggedLines):
+        listen(sys.stderr)
+        err.file = cast(IO[str], LoggedLines())
+
+
 def notice(label: str, style: str, text: object) -> None:
     """One line on stderr behind a coloured label; brackets in the text stay as they are."""
+    if isinstance(err.file, LoggedLines):
+        log.log(logging.ERROR if label == "error" else logging.WARNING, "%s", text)
+        return
     err.print(Text.assemble((f"{label}:", style), f" {text}"), soft_wrap=True)
 
 

@@ -14,7 +14,9 @@ import queue
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -81,7 +83,8 @@ class Hub:
             self._lanes += crew
         self._reading = Reading(self)
         self._writers = [Writer(self, output) for output in pipeline.outputs]
-        self._work: dict[str, list[StepReport]] = {step.name: [] for step in pipeline.steps}
+        nothing = StepReport(items_in=0, items_out=0, busy_s=0.0)
+        self._work = {step.name: nothing for step in pipeline.steps}
 
     def run(self) -> RunReport:
         """Run to the end of the source.
@@ -124,7 +127,7 @@ class Hub:
             wall_s=ended_s - ready_s,
             setup_s=ready_s - started_s,
             stopped=self.stop.is_set(),
-            steps={name: _sum(parts) for name, parts in self._work.items()},
+            steps={n: replace(w, busy_s=round(w.busy_s, 3)) for n, w in self._work.items()},
         )
 
     def post(self, work: Callable[[], None]) -> None:
@@ -177,7 +180,9 @@ class Hub:
     def worked(self, work: Mapping[str, StepReport]) -> None:
         """A call was answered for the first time."""
         for name, report in work.items():
-            self._work[name].append(report)
+            self._work[name] = _plus(self._work[name], report)
+            self.tally.took("step", name, report.busy_s)
+            self.tally.count(name, report.counted)
 
     def placed(self, name: str, place: Place) -> None:
         """A worker's process runs."""
@@ -185,7 +190,7 @@ class Hub:
 
     def restarted(self, name: str, reason: str) -> None:
         """A worker's process has died and another one takes its place."""
-        self.tally.restarts.append(f"{name}: {reason}")
+        self.tally.restarted(name, reason)
 
     def _lane(self, step: str, stream_id: str) -> Lane:
         crew = self._crews[step]
@@ -256,9 +261,10 @@ def _discard(seats: set[Seat], seat: Seat, _: Any) -> None:
     seats.discard(seat)
 
 
-def _sum(parts: list[StepReport]) -> StepReport:
+def _plus(one: StepReport, other: StepReport) -> StepReport:
     return StepReport(
-        items_in=sum(part.items_in for part in parts),
-        items_out=sum(part.items_out for part in parts),
-        busy_s=round(sum(part.busy_s for part in parts), 3),
+        items_in=one.items_in + other.items_in,
+        items_out=one.items_out + other.items_out,
+        busy_s=one.busy_s + other.busy_s,
+        counted=dict(Counter(one.counted) + Counter(other.counted)),
     )

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 from streamer.errors import ContractError
+from streamer.executors.crew import Crew
 from streamer.executors.merge import Merge
 from streamer.executors.parcel import Aborted, Inbox, Parcel
-from streamer.executors.stage import Stage
+from streamer.executors.thinning import Thinning
 from streamer.interfaces import Sink, Source
-from streamer.pipeline import SOURCE, Output, Pipeline, Step, takes_events
-from streamer.records import Frame, StreamInfo, StreamLeft
-from streamer.report import RunReport, StepReport, Tally
+from streamer.pipeline import SOURCE, Output, Pipeline, takes_events
+from streamer.records import Event, Frame, StreamInfo, StreamLeft
+from streamer.report import RunReport, Tally
 
 
 def run_local(
@@ -39,10 +39,12 @@ def run_local(
     Raises:
         StreamerError: from a part; what the sinks had been given is written and closed first.
     """
-    return _Run(pipeline, queue_size, tally or Tally(), stop or threading.Event()).run()
+    return Run(pipeline, queue_size, tally or Tally(), stop or threading.Event()).run()
 
 
-class _Run:
+class Run:
+    """One run of a pipeline; see `run_local`."""
+
     def __init__(
         self, pipeline: Pipeline, queue_size: int, tally: Tally, stop: threading.Event
     ) -> None:
@@ -51,10 +53,11 @@ class _Run:
         self.stop = stop
         self.failure: BaseException | None = None
         self.reading = True
+        self.thinning = Thinning(queue_size)
         self.begun = 0  # streams, those that have left included
         self.source: Source = pipeline.make_source()
         self.sinks: list[tuple[Output, Sink[Any]]] = [(o, o.make()) for o in pipeline.outputs]
-        self.crews = [_Crew(self, step, queue_size) for step in pipeline.steps]
+        self.crews = [Crew(self, step, queue_size) for step in pipeline.steps]
         self.boxes = [
             (output, sink, Inbox(queue_size, tells=takes_events(output)))
             for output, sink in self.sinks
@@ -146,11 +149,15 @@ class _Run:
                 raise ContractError(
                     f"the source gave a record of unknown stream {record.stream_id!r}"
                 )
+            given: list[Frame | Event] = [record]
             if isinstance(record, Frame):
                 self.tally.frame(record.stream_id, record.time_ns)
-            last_ns[record.stream_id] = max(record.order_ns, last_ns[record.stream_id])
-            order_ns = last_ns[record.stream_id]
-            self.emit(Parcel(SOURCE, record.stream_id, order_ns, ((order_ns, record),)))
+                if self.source.live:
+                    given = self._thinned(record)
+            for item in given:
+                order_ns = max(item.order_ns, last_ns[item.stream_id])
+                last_ns[item.stream_id] = order_ns
+                self.emit(Parcel(SOURCE, item.stream_id, order_ns, ((order_ns, item),)))
         for stream_id, order_ns in last_ns.items():
             self._end(stream_id, order_ns)
         self.reading = False
@@ -158,6 +165,16 @@ class _Run:
             c for crew in self.crews for c in crew.inboxes
         ]:
             inbox.wake()
+
+    def _thinned(self, frame: Frame) -> list[Frame | Event]:
+        """The frame of a live stream, if the steps keep up, behind what is to be told."""
+        readers = [crew for crew in self.crews if SOURCE in crew.step.inputs]
+        self.thinning.look(max((len(i) for crew in readers for i in crew.inboxes), default=0))
+        told, goes_on = self.thinning.frame(frame)
+        self.tally.dropped[SOURCE] = self.thinning.frames
+        self.tally.frame_stride = self.thinning.level.frames
+        self.tally.thinned_questions = self.thinning.questions
+        return [*told, frame] if goes_on else list(told)
 
     def _count(self, stream_id: str) -> None:
         self.begun += 1
@@ -173,16 +190,22 @@ class _Run:
 
     def _end(self, stream_id: str, order_ns: int) -> None:
         self.tally.left(stream_id)
+        for event in self.thinning.end(stream_id):
+            order_ns = max(order_ns, event.order_ns)
+            self.emit(Parcel(SOURCE, stream_id, order_ns, ((order_ns, event),)))
         self.emit(Parcel(SOURCE, stream_id, order_ns, (), end=True))
 
     def emit(self, parcel: Parcel) -> None:
         """Send a step's parcel to all its readers, each what it takes."""
         self.tally.made([record for _, record in parcel.records])
-        # captions thin out before frames do, and the tracker waits for neither
+        # a live run that falls behind thins out (see Thinning); where that is not enough, what has
+        # waited longest goes
         live = self.source.live
         for crew in self.crews:
             if parcel.sender in crew.step.inputs:
                 mine = parcel.holding(self.pipeline.carried(parcel.sender, crew.step))
+                if live:
+                    mine = self.thinning.parcel(mine, crew.step.name)
                 crew.put(mine, drop_oldest=live)
         for output, _, inbox in self.boxes:
             if parcel.sender in output.inputs:
@@ -216,123 +239,3 @@ class _Run:
                 close()
             except Exception as error:
                 self.failure = self.failure or error
-
-
-class _Lane:
-    """A queue with its merge, and the turns in which what came through it goes on."""
-
-    def __init__(self, run: _Run, senders: list[str], inbox: Inbox) -> None:
-        self.run = run
-        self.inbox = inbox
-        self.begun = 0  # streams; the reading thread counts them, ...
-        self._ended = 0  # ... and who takes the last of them counts here
-        self._merge = Merge(senders)
-        self._taking = threading.Lock()
-        self._turns = threading.Condition()
-        self._turn = 0
-        self._aborted = False
-
-    def take(self, limit: int) -> tuple[int, list[Parcel]] | None:
-        """The next merged parcels with the number of their turn; None when all streams ended."""
-        with self._taking:
-            number, parcels = self.inbox.get(limit, over=self._over)
-            if not parcels:
-                return None
-            merged = [self._merge.push(parcel) for parcel in parcels]
-            self._ended += merged[-1].end
-            return number, merged
-
-    def _over(self) -> bool:
-        return not self.run.reading and self._ended == self.begun
-
-    def in_turn(self, number: int, work: Callable[[], None]) -> None:
-        """Run `work` when all earlier numbers have had their turn."""
-        with self._turns:
-            while self._turn != number and not self._aborted:
-                self._turns.wait()
-        if self._aborted:
-            raise Aborted
-        work()
-        with self._turns:
-            self._turn += 1
-            self._turns.notify_all()
-
-    def abort(self) -> None:
-        self.inbox.abort()
-        with self._turns:
-            self._aborted = True
-            self._turns.notify_all()
-
-
-class _Crew:
-    """The workers of one step: one lane each when keyed, otherwise a pool on one lane."""
-
-    def __init__(self, run: _Run, step: Step, queue_size: int) -> None:
-        self.run = run
-        self.step = step
-        self.stages = [Stage(step) for _ in range(step.workers)]
-        senders = sorted(step.inputs, key=run.pipeline.rank)
-        lanes = step.workers if step.operator.keyed else 1
-        self.lanes = [
-            _Lane(run, senders, Inbox(queue_size, tells=takes_events(step))) for _ in range(lanes)
-        ]
-        self._ready: threading.Barrier | None = None
-
-    @property
-    def inboxes(self) -> list[Inbox]:
-        return [lane.inbox for lane in self.lanes]
-
-    def begin(self, stream_id: str) -> None:
-        """One more stream will come, and its end."""
-        self._lane(stream_id).begun += 1
-
-    def put(self, parcel: Parcel, *, drop_oldest: bool) -> None:
-        """Queue a parcel; those of one stream always go to the same lane."""
-        self._lane(parcel.stream_id).inbox.put(parcel, drop_oldest=drop_oldest)
-        self.run.tally.queued[self.step.name] = sum(len(lane.inbox) for lane in self.lanes)
-        self.run.tally.dropped[self.step.name] = sum(lane.inbox.gaps.dropped for lane in self.lanes)
-
-    def threads(self, ready: threading.Barrier) -> list[threading.Thread]:
-        """A thread for every worker; each waits at the barrier when it is set up."""
-        self._ready = ready
-        lanes = self.lanes * (len(self.stages) // len(self.lanes))
-        return [
-            self.run.thread(f"{self.step.name} {i}", self._work, stage, lane, ready)
-            for i, (stage, lane) in enumerate(zip(self.stages, lanes, strict=True))
-        ]
-
-    def report(self) -> StepReport:
-        return StepReport(
-            items_in=sum(stage.items_in for stage in self.stages),
-            items_out=sum(stage.items_out for stage in self.stages),
-            busy_s=round(sum(stage.busy_s for stage in self.stages), 3),
-        )
-
-    def abort(self) -> None:
-        if self._ready is not None:
-            self._ready.abort()
-        for lane in self.lanes:
-            lane.abort()
-
-    def closers(self) -> list[Callable[[], None]]:
-        return [stage.close for stage in self.stages]
-
-    def _lane(self, stream_id: str) -> _Lane:
-        return self.lanes[zlib.crc32(stream_id.encode()) % len(self.lanes)]
-
-    def _work(self, stage: Stage, lane: _Lane, ready: threading.Barrier) -> None:
-        stage.setup()
-        try:
-            ready.wait()
-        except threading.BrokenBarrierError:
-            return
-        while (taken := lane.take(stage.operator.batch_size)) is not None:
-            number, parcels = taken
-            begun_s = time.perf_counter()
-            made = stage.take(parcels)
-            self.run.tally.took("step", self.step.name, time.perf_counter() - begun_s)
-            lane.in_turn(number, lambda: self._emit(made))  # noqa: B023 - runs before the next turn
-
-    def _emit(self, parcels: list[Parcel]) -> None:
-        for parcel in parcels:
-            self.run.emit(parcel)

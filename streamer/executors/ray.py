@@ -23,10 +23,12 @@ from streamer.interfaces import Resources
 from streamer.pipeline import SOURCE, Pipeline
 from streamer.report import RunReport, Tally
 
-# read by ray when it is imported: nothing is reported to its makers, and a cluster that is started
-# here listens on the loopback interface only
+# read by ray when it is imported: nothing is reported to its makers, a cluster that is started here
+# listens on the loopback interface only, and its workers, which do all the work, do not stand back
+# behind every other program as Ray has it (15)
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from ray import exceptions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ class Stage:
         self.items_in = 0
         self.items_out = 0
         self.busy_s = 0.0
+        self._counted: Counter[str] = Counter()
         self._floor_ns: dict[str, int] = {}
         self._uncertainty_ns: dict[str, int] = {}
 
@@ -61,6 +63,12 @@ class Stage:
             self.busy_s += time.perf_counter() - start_s
         self.items_out += len(outputs)
         return self._packed(parcels, outputs)
+
+    def newly_counted(self) -> dict[str, int]:
+        """What the operator has counted since this was last asked."""
+        now = Counter(self.operator.counted())
+        new, self._counted = now - self._counted, now
+        return dict(new)
 
     def snapshot(self, stream_id: str) -> bytes:
         """The state of a stream, for `restore` in another worker.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -138,7 +139,12 @@ class Worker:
 
     @staticmethod
     def _report(stage: Stage) -> StepReport:
-        return StepReport(items_in=stage.items_in, items_out=stage.items_out, busy_s=stage.busy_s)
+        return StepReport(
+            items_in=stage.items_in,
+            items_out=stage.items_out,
+            busy_s=stage.busy_s,
+            counted=dict(stage.operator.counted()),
+        )
 
 
 class Reader:
@@ -220,4 +226,5 @@ def _difference(now: StepReport, before: StepReport) -> StepReport:
         items_in=now.items_in - before.items_in,
         items_out=now.items_out - before.items_out,
         busy_s=now.busy_s - before.busy_s,
+        counted=dict(Counter(now.counted) - Counter(before.counted)),
     )

@@ -82,6 +82,7 @@ class Writer:
                 open_ends -= parcel.end
                 for _, record in (merge.push(parcel) if merge else parcel).records:
                     self.sink.write(with_pixels(record, self._fetch))
+                    self.hub.tally.written(self.output.name, record)
         self.sink.flush()
 
     def _fetch(self, picture: Picture) -> Image:

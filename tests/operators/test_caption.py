@@ -54,6 +54,31 @@ def test_words_of_unseen_scenes() -> None:
     assert np.mean([bool(parse_caption(c.detail)["place"]) for c in made]) > 0.9
 
 
+def test_what_is_counted() -> None:
+    image = np.full((64, 96, 3), 200, np.uint8)
+    image[20:40, 30:60] = (200, 30, 30)
+    inside = np.zeros((64, 96), np.bool_)
+    inside[20:40, 30:60] = True
+    mask = Mask.encode(inside)
+    regions = tuple(
+        Region(mask=mask, box_xyxy=mask.box_xyxy, score=1.0, track_id=i) for i in (1, 2, 3)
+    )
+    (frame,) = frames_of([image])
+    request = CaptionRequest(
+        frame=frame, asked_ns=0, regions=regions, why=("new",) * 3, start_ns=(0,) * 3
+    )
+    operator = CaptionRegions()
+    operator.setup()
+    assert dict(operator.counted()) == {}
+    operator.process([request])
+    once = dict(operator.counted())
+    assert (once["encoder_passes"], once["regions"]) == (1, 3)
+    assert once["tokens"] >= 3 * 4
+    operator.process([request])
+    assert dict(operator.counted()) == {what: 2 * number for what, number in once.items()}
+    operator.close()
+
+
 def test_missing_weights_are_named() -> None:
     with pytest.raises(WeightsError, match="bundled: osprey-nano"):
         CaptionRegions(weights="nowhere").setup()

@@ -7,7 +7,8 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from streamer.errors import ConfigError
 from streamer.executors.local import run_local
 from streamer.metrics import Metrics
 from streamer.pipeline import Output, Pipeline, Step
-from streamer.records import Event, Frame
+from streamer.records import Caption, Event, Frame, TrackedFrame
 from streamer.report import Tally
 from streamer.testing import ListSink, ListSource, frames_of
 from tests.streamer.example_parts import Mark, Say
@@ -45,12 +46,24 @@ def test_a_run_is_seen_from_outside() -> None:
             for path in ("/ready", "/health", "/metrics", "/else"):
                 answers[path] = asked(server, path)
 
+    class Counting(Say):
+        def counted(self) -> Mapping[str, int]:
+            return getattr(self, "so_far", {})
+
+        def process(self, items: Sequence[TrackedFrame | Event]) -> list[Caption | Event]:
+            made = super().process(items)
+            self.so_far["tokens"] += 5 * sum(isinstance(r, Caption) for r in made)
+            return made
+
+        def setup(self) -> None:
+            self.so_far: Counter[str] = Counter()
+
     sink = ListSink()
     pipeline = Pipeline(
         make_source=lambda: Observed(frames_of(pictures(24))),
         steps=(
             Step(name="mark", operator=Mark, make=Mark),
-            Step(name="say", operator=Say, make=Say, inputs=("mark",)),
+            Step(name="say", operator=Say, make=Counting, inputs=("mark",), workers=2),
         ),
         outputs=(Output(name="list", sink=ListSink, make=lambda: sink, inputs=("say", "mark")),),
     )
@@ -63,6 +76,9 @@ def test_a_run_is_seen_from_outside() -> None:
     figures = dict(re.findall(r"^(streamer_\S+) (\S+)$", answers["/metrics"][1], re.MULTILINE))
     assert figures['streamer_frames_total{stream="test"}'] == "24.0"
     assert figures["streamer_captions_total"] == "6.0"
+    assert figures['streamer_tokens_total{step="say"}'] == "30.0"
+    assert report.steps["say"].counted == {"tokens": 30}
+    assert figures["streamer_frame_stride"] == "1.0"
     assert figures['streamer_events_total{kind="mark"}'] == "8.0"
     assert figures['streamer_dropped_frames_total{part="mark"}'] == "0.0"
     assert figures['streamer_step_seconds_count{step="mark"}'] == "24.0"

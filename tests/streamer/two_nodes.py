@@ -1,62 +1,63 @@
-"""A run on a Ray cluster of two nodes, of which the one with all workers and pictures is killed.
+"""Runs on a Ray cluster of two nodes, of which the one with all workers and pictures is killed.
 
-Run as a program by `test_ray`, since the cluster is this process's own. Prints what came of it as
-JSON.
+Run as a program by `test_ray`, since the cluster is this process's own. Prints what came of each
+run as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import random
+import sys
 import threading
 import time
+from pathlib import Path
 
 from streamer.executors import ray as on_ray
-from streamer.executors.bare import run_bare
-from streamer.pipeline import Output, Pipeline, Step
+from streamer.executors.local import run_local
 from streamer.report import Tally
-from streamer.testing import ListSink, describe
-from tests.streamer.example_parts import Count, Mark, PacedSource, Say
-from tests.streamer.test_executors import of_stream, two_streams
+from tests.streamer.ray_film import FRAMES, batch, written
 
 
-def main(frames: int = 100, at: int = 80) -> None:
+def main(film: Path, folder: Path, runs: int) -> None:
     from ray.cluster_utils import Cluster  # behind on_ray, which says where Ray listens
 
+    run_local(batch(film, folder / "local"))
+    wanted = written(folder / "local")
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20},
     )
     doomed = cluster.add_node(num_cpus=4, object_store_memory=100 << 20)
     on_ray.connect(cluster.address)
-    records = two_streams(frames)
+    chance = random.Random(7)
+    for number in range(runs):
+        tally, at, over = Tally(), chance.randrange(1, FRAMES - 50), threading.Event()
 
-    def graph(sink: ListSink, pace_s: float) -> Pipeline:
-        return Pipeline(
-            make_source=lambda: PacedSource(records, pace_s),
-            steps=(
-                Step(name="track", operator=Mark, make=Mark),
-                Step(name="caption", operator=Say, make=Say, inputs=("track",), workers=2),
-                Step(name="count", operator=Count, make=Count, inputs=("caption", "track")),
-            ),
-            outputs=(
-                Output(name="list", sink=ListSink, make=lambda: sink, inputs=("track", "count")),
-            ),
-        )
+        def kill(
+            tally: Tally = tally, at: int = at, over: threading.Event = over, node: object = doomed
+        ) -> None:
+            while tally.frames < at and not over.wait(0.005):
+                pass
+            cluster.remove_node(node, allow_graceful=False)
 
-    tally, got, wanted = Tally(), ListSink(), ListSink()
-
-    def kill() -> None:
-        while tally.frames < at:
-            time.sleep(0.005)
-        cluster.remove_node(doomed, allow_graceful=False)
-
-    threading.Thread(target=kill, daemon=True).start()
-    report = on_ray.run_ray(graph(got, 0.02), tally=tally, snapshot_every=8)
-    run_bare(graph(wanted, 0.0))
-    ours, theirs = ([describe(r) for r in sink.records] for sink in (got, wanted))
-    same = all(of_stream(ours, s) == of_stream(theirs, s) for s in ("a", "b"))
-    print(json.dumps({"same": same, "records": len(ours), "restarts": report.restarts}))
+        killer = threading.Thread(target=kill)
+        killer.start()
+        out = folder / f"nodes-{number}"
+        begun_s = time.monotonic()
+        try:
+            report = on_ray.run_ray(batch(film, out), tally=tally)
+        finally:
+            over.set()
+            killer.join()
+        same = written(out) == wanted
+        seconds = round(time.monotonic() - begun_s, 1)
+        told = {"same": same, "killed_at": at, "restarts": report.restarts, "seconds": seconds}
+        print(json.dumps(told), flush=True)
+        if number + 1 < runs:
+            doomed = cluster.add_node(num_cpus=4, object_store_memory=100 << 20)
+            cluster.wait_for_nodes()
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

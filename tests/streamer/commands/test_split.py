@@ -45,9 +45,9 @@ def shots(count: int) -> list[np.ndarray]:
     ]
 
 
-def encode(path: Path, images: Sequence[np.ndarray], **options: str) -> Path:
+def encode(path: Path, images: Sequence[np.ndarray], rate: int = 25, **options: str) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "16", **options})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "16", **options})
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"

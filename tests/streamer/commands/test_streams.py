@@ -20,6 +20,8 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
+from streamer.commands.watch import controllable
+from streamer.config import load_pipeline
 from streamer.control import Control
 from streamer.errors import ConfigError, InputError
 from streamer.passwords import expanded, hidden
@@ -241,3 +243,16 @@ def test_what_cannot_be_controlled(tmp_path: Path) -> None:
             with pytest.raises(urllib.error.HTTPError) as caught:
                 urllib.request.urlopen(request, timeout=10)
             assert caught.value.code == 400
+
+
+def test_on_ray_there_is_no_control(tmp_path: Path) -> None:
+    (tmp_path / "live.yaml").write_text(CONFIG)
+    pipeline = load_pipeline(
+        tmp_path / "live.yaml", variables={"input": "rtsp://h/1", "out": str(tmp_path)}
+    )
+    with pytest.raises(ConfigError, match="not there with --ray"):
+        controllable(pipeline, tmp_path, "9999", "local")
+    same, serving = controllable(pipeline, tmp_path, None, "local")
+    with serving:
+        assert same is pipeline
+        assert not (tmp_path / "control.json").exists()

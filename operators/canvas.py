@@ -267,21 +267,30 @@ def _open_box(view: Viewport) -> BoxXYXY:
 
 
 def _touching(stream: _Stream, cells: set[tuple[int, int]]) -> list[CanvasRegion]:
-    """Undecided regions on newly passed cells all of whose cells are passed."""
+    """Undecided regions on newly passed cells all of whose cells are passed, and what waited for
+    them: what may be a part of a region is decided about together with it."""
     side = stream.cell_px
     found: dict[int, CanvasRegion] = {}
-    for i, j in cells:
-        for region in stream.regions.near((i * side, j * side, (i + 1) * side, (j + 1) * side)):
-            if region.decided or region.number in found:
+    boxes = [(i * side, j * side, (i + 1) * side, (j + 1) * side) for i, j in cells]
+    while boxes:
+        box = boxes.pop()
+        for region in stream.regions.near(box):
+            if region.decided or region.number in found or not _passed(stream, region):
                 continue
-            x0, y0, x1, y1 = region.piece.box_xyxy
-            if all(
-                (k, m) in stream.passed
-                for k in range(x0 // side, (x1 - 1) // side + 1)
-                for m in range(y0 // side, (y1 - 1) // side + 1)
-            ):
+            if all(_passed(stream, holder) for holder in stream.regions.holders(region)):
                 found[region.number] = region
+                boxes.append(region.reach_xyxy)
     return list(found.values())
+
+
+def _passed(stream: _Stream, region: CanvasRegion) -> bool:
+    side = stream.cell_px
+    x0, y0, x1, y1 = region.reach_xyxy
+    return all(
+        (k, m) in stream.passed
+        for k in range(x0 // side, (x1 - 1) // side + 1)
+        for m in range(y0 // side, (y1 - 1) // side + 1)
+    )
 
 
 def _event(stream_id: str, stream: _Stream, region: CanvasRegion) -> Event:

@@ -29,6 +29,7 @@ _SAME_IOU = 0.5
 _JOINED_PX = 4096
 _CELL_PX = 512
 _BESIDE_PX = 5  # of its mask: what lies so near touches
+_WIDER = 1.03  # as many times as large: there was more to it
 _REMAINDER = 0.3  # of the area of what it touches
 
 
@@ -61,12 +62,25 @@ class CanvasRegions:
                 region.chances += 1
 
     def near(self, box_xyxy: BoxXYXY) -> list[CanvasRegion]:
-        """Regions whose box meets a box, in the order of their numbers."""
+        """Regions whose reach meets a box, in the order of their numbers."""
         numbers: set[int] = set()
         for cell in _cells_of(box_xyxy):
             numbers |= self._cells.get(cell, set())
         found = [self.regions[number] for number in sorted(numbers)]
-        return [r for r in found if box_area_px(box_intersection(r.piece.box_xyxy, box_xyxy))]
+        return [r for r in found if box_area_px(box_intersection(r.reach_xyxy, box_xyxy))]
+
+    def holders(self, region: CanvasRegion) -> list[CanvasRegion]:
+        """Undecided larger regions that cover a region: it may be a part of them."""
+        return [
+            other
+            for other in self.near(region.piece.box_xyxy)
+            if other is not region
+            and other.whole
+            and not other.decided
+            and not other.dropped
+            and other.piece.area_px > region.piece.area_px
+            and _covers(other.wider or other.piece, region.piece)
+        ]
 
     def settle(self, region: CanvasRegion) -> bool:
         """Decide about a region that no window will show again; whether it stays.
@@ -75,7 +89,7 @@ class CanvasRegions:
         the less sure of two that cover each other by more than half.
         """
         region.decided = True
-        for other in self.near(grown_box(region.piece.box_xyxy, _BESIDE_PX / region.piece.scale)):
+        for other in self.near(grown_box(region.reach_xyxy, _BESIDE_PX / region.piece.scale)):
             if region.dropped or other is region or other.dropped or not other.whole:
                 continue
             small, large = sorted((region, other), key=lambda r: r.piece.area_px)
@@ -144,6 +158,8 @@ class CanvasRegions:
         if small.number in large.parts:
             return True
         a, b = small.piece, large.piece
+        if large.wider is not None and a.area_px < 0.6 * b.area_px and _covers(large.wider, a):
+            return common_px(a, b, None)[0] < 0.3 * common_px(a, a, None)[0]
         if a.area_px > _REMAINDER * b.area_px or small.support < 0.34 or large.support < 0.34:
             return False
         box = grown_box(a.box_xyxy, _BESIDE_PX / a.scale)
@@ -183,7 +199,11 @@ class CanvasRegions:
         if not region.whole or region.joined or sighting.view.quality > region.best.quality:
             # an id that has been given out keeps the mask it was given out with
             if not region.decided:
-                self._place(region, sighting.piece)
+                wider = region.wider or region.piece
+                if region.whole and wider.area_px > _WIDER * sighting.piece.area_px:
+                    self._place(region, sighting.piece, wider)
+                else:
+                    self._place(region, sighting.piece)
                 region.best, region.strength = sighting.view, sighting.strength
             region.cuts, region.joined = (), False
 
@@ -215,22 +235,29 @@ class CanvasRegions:
         )
         self._next += 1
         self.regions[region.number] = region
-        for cell in _cells_of(region.piece.box_xyxy):
+        for cell in _cells_of(region.reach_xyxy):
             self._cells[cell].add(region.number)
         return region
 
-    def _place(self, region: CanvasRegion, piece: CanvasMask) -> None:
-        for cell in _cells_of(region.piece.box_xyxy):
+    def _place(
+        self, region: CanvasRegion, piece: CanvasMask, wider: CanvasMask | None = None
+    ) -> None:
+        for cell in _cells_of(region.reach_xyxy):
             self._cells[cell].discard(region.number)
-        region.piece = piece
-        for cell in _cells_of(piece.box_xyxy):
+        region.piece, region.wider = piece, wider or region.wider
+        for cell in _cells_of(region.reach_xyxy):
             self._cells[cell].add(region.number)
 
     def _forget(self, region: CanvasRegion) -> None:
-        for cell in _cells_of(region.piece.box_xyxy):
+        for cell in _cells_of(region.reach_xyxy):
             self._cells[cell].discard(region.number)
         region.dropped = True
         del self.regions[region.number]
+
+
+def _covers(large: CanvasMask, small: CanvasMask) -> bool:
+    common, _, own = common_px(large, small, None)
+    return common > 0.8 * own
 
 
 def _cells_of(box_xyxy: BoxXYXY) -> list[tuple[int, int]]:

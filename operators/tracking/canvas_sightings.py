@@ -50,8 +50,15 @@ class CanvasRegion:
     chances: int = 1
     joined: bool = False
     parts: set[int] = field(default_factory=set)
+    wider: CanvasMask | None = None  # its mask when a coarser window showed more as one thing
     dropped: bool = False
     decided: bool = False
+
+    @property
+    def reach_xyxy(self) -> BoxXYXY:
+        """The box around all that may turn out to belong to it."""
+        box = self.piece.box_xyxy
+        return box if self.wider is None else box_around(box, self.wider.box_xyxy)
 
     @property
     def whole(self) -> bool:

@@ -30,7 +30,7 @@ from streamer.executors.resumable import run_resumable
 from streamer.pipeline import Output, Pipeline
 from streamer.progress import Progress
 from streamer.report import RunReport, Tally
-from streamer.sources.canvas import identity_of
+from streamer.sources.picture_levels import identity_of
 
 _SAY_EVERY_S = 5.0
 

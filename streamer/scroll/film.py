@@ -72,7 +72,7 @@ class Painter:
         y1 = min(self.canvas.height_px, math.ceil(y + h) + 1)
         share = min(1.0, zoom)
         hw = (max(1, round((y1 - y0) * share)), max(1, round((x1 - x0) * share)))
-        part = self.canvas.window(x0, y0, x1 - x0, y1 - y0, hw)
+        part = self.canvas.shown(x0, y0, x1 - x0, y1 - y0, hw)
         fx, fy = zoom * (x1 - x0) / hw[1], zoom * (y1 - y0) / hw[0]
         to = np.array(
             [[fx, 0, (x0 - left) * zoom + fx / 2 - 0.5],

@@ -127,7 +127,7 @@ def _write_tiles(
                 min(w * shrink, canvas.width_px - box[0]),
                 min(h * shrink, canvas.height_px - box[1]),
             )
-            _write_tile(file, canvas.window(*box, *size, (h, w)))
+            _write_tile(file, canvas.shown(*box, *size, (h, w)))
         on_progress((n + 1) / len(jobs))
     return lowest, top
 

@@ -36,8 +36,9 @@ from streamer.scroll.narration import (
 from streamer.scroll.page import write_page
 from streamer.scroll.speech import Voice, write_speech
 from streamer.sinks.files import writing
-from streamer.sources.canvas import Canvas, identity_of
+from streamer.sources.canvas import Canvas
 from streamer.sources.paths import Walk, resting_until
+from streamer.sources.picture_levels import identity_of
 from streamer.sources.walk_record import walk_event, walk_of_event
 
 Progress = Callable[[str, float], None]

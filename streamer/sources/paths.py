@@ -204,7 +204,7 @@ def with_pauses(walk: Walk, busy: Sequence[float], pause_s: float) -> Walk:
     rested = -math.inf
     for i, stop in enumerate(stops):
         around = busy[max(0, i - 1) : i + 2]
-        if busy[i] >= limit and busy[i] == max(around) and lengths[i] - rested > stop.box_xywh[2]:
+        if busy[i] > limit and busy[i] == max(around) and lengths[i] - rested > stop.box_xywh[2]:
             stops[i] = replace(stop, pause_ns=round(pause_s * NS_PER_S))
             rested = float(lengths[i])
     return timed(replace(walk, stops=tuple(stops)))

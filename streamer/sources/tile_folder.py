@@ -8,16 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
 from streamer.errors import InputError
-
-if TYPE_CHECKING:
-    from streamer.sources.canvas import Level
+from streamer.sources.picture_levels import Level, rgb8
 
 _TILES_KEPT = 64
 
@@ -57,14 +55,12 @@ class _TileLevel:
         return out
 
     def _load(self, column: int, row: int) -> NDArray[np.uint8]:
-        from streamer.sources.canvas import _rgb8
-
         file = self.file_of(column, row)
         if not file.is_file():
             raise InputError(f"{file}: this tile is missing; make the tiles again")
         try:
             image = pyvips.Image.new_from_file(str(file), fail_on="truncated")
-            return np.asarray(_rgb8(image, file).numpy(), np.uint8)
+            return np.asarray(rgb8(image, file).numpy(), np.uint8)
         except pyvips.Error as error:
             why = str(error).strip().splitlines()[-1]
             raise InputError(f"{file}: this tile cannot be read ({why}); replace it") from None

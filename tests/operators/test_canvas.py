@@ -166,3 +166,21 @@ def test_tiny_pictures_have_no_regions(tmp_path: Path, hw: tuple[int, int]) -> N
 def test_settings_are_checked(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         TrackCanvas("a.png", **bad)  # type: ignore[arg-type]
+
+
+def test_what_a_coarse_window_shows_as_one_thing_stays_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "umbrella.png")
+    image = painted([(400, 60, 560, 130), (800, 60, 860, 140)])
+    cv2.rectangle(image, (472, 136), (488, 200), (180, 30, 30), -1)  # six pixels below the roof
+    Image.fromarray(image).save(path)
+    source = PanImage(path, window_width=640, window_height=480, zooms=[0.4, 1.0])
+    source.open()
+    operator = TrackCanvas(path)
+    operator.setup()
+    events = [r for item in source.read() for r in operator.process([item])]
+    events += operator.flush(source.stream_id)
+    regions = [e for e in events if isinstance(e, Event) and e.kind == "region"]
+    assert len(regions) == 2
+    (roof,) = [e for e in regions if e.data["box_xyxy"][0] < 600]
+    assert abs(roof.data["box_xyxy"][3] - 200) < 6
+    assert roof.data["scale"] == 1.0  # and has the outline of the fine windows

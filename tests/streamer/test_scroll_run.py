@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 pytest.importorskip("pyvips")
 
+import pyvips
+
 from model.synthetic.scroll import Scroll, write_scroll
 from operators.canvas import TrackCanvas
 from streamer.cli import app
@@ -190,6 +192,33 @@ def test_the_command_runs_it_all(tmp_path: Path, picture: str) -> None:
     for name in ("walk.mp4", "manifest.json", "narration.vtt", "page/index.html", "picture.jpg"):
         assert (out / name).stat().st_size > 0
     assert (out / "narration.vtt").read_text().startswith("WEBVTT")
+
+
+def test_a_damaged_place_is_left_out_and_grey(tmp_path: Path) -> None:
+    path = tmp_path / "hurt.tif"
+    image = pyvips.Image.new_from_array(np.full((200, 20000, 3), 200, np.uint8))
+    image.copy(interpretation="srgb").tiffsave(
+        str(path), tile=True, tile_width=256, tile_height=256, pyramid=True, compression="jpeg"
+    )
+    with Image.open(path) as opened:
+        start, length = opened.tag_v2[324][20], opened.tag_v2[325][20]  # of the tile at 5120, 0
+    data = bytearray(path.read_bytes())
+    data[start : start + length] = bytes((37 * i) % 251 for i in range(length))
+    path.write_bytes(data)
+    out = tmp_path / "out"
+    settings = [
+        "outputs.film_width=320", "outputs.film_height=64", "outputs.fps=1",
+        "source.speed_px_s=2000",
+    ]  # fmt: skip
+    flags = [flag for setting in settings for flag in ("--set", setting)]
+    result = CliRunner().invoke(app, ["scroll", str(path), "-o", str(out), "-q", *flags])
+    assert result.exit_code == 3, result.output
+    assert "decompress error" in " ".join(result.output.split())
+    assert (out / "walk.mp4").stat().st_size > 0
+    with Image.open(out / "page" / "tiles" / "15" / "10_0.jpg") as tile:  # 5120 .. 5632
+        columns = np.asarray(tile).mean((0, 2))
+    assert columns[10:246].mean() == pytest.approx(128, abs=3)
+    assert columns[266:].mean() == pytest.approx(200, abs=3)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from streamer.errors import InputError
-from streamer.sources import canvas as canvas_module
+from streamer.sources import picture_levels
 from streamer.sources.canvas import Canvas
 
 pyvips = pytest.importorskip("pyvips")
@@ -73,7 +73,7 @@ def test_a_coarse_window_reads_a_coarse_level(tmp_path: Path, picture: U8) -> No
 def test_large_sources_get_a_pyramid_once(
     tmp_path: Path, picture: U8, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(canvas_module, "IN_MEMORY_PX", 10_000)
+    monkeypatch.setattr(picture_levels, "IN_MEMORY_PX", 10_000)
     path, cache = tmp_path / "a.png", tmp_path / "cache"
     vips(picture).write_to_file(str(path))
     seen: list[float] = []
@@ -179,9 +179,6 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, picture: U8, case: str) ->
         path = tmp_path
     elif case == "float":
         vips(picture.astype(np.float32), "multiband").tiffsave(str(path))
-        image = pyvips.Image.new_from_file(str(path))
-        if image.interpretation == "scrgb":
-            pytest.skip("this libvips reads floating-point TIFF as scRGB")
     elif case == "bad dzi":
         path = tmp_path / "a.dzi"
         path.write_text("<Image TileSize='256'/>")
@@ -197,3 +194,25 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, picture: U8, case: str) ->
         Canvas(str(path), str(tmp_path / "cache"))
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_damage_is_told_at_every_reading_and_shown_grey(tmp_path: Path) -> None:
+    path = tmp_path / "hurt.tif"
+    vips(np.full((200, 2000, 3), 200, np.uint8)).tiffsave(
+        str(path), tile=True, tile_width=128, tile_height=128, pyramid=True, compression="jpeg"
+    )
+    with Image.open(path) as opened:
+        start, length = opened.tag_v2[324][5], opened.tag_v2[325][5]  # of the tile at 640, 0
+    data = bytearray(path.read_bytes())
+    data[start : start + length] = bytes((37 * i) % 251 for i in range(length))
+    path.write_bytes(data)
+    canvas = Canvas(str(path))
+    for _ in range(3):
+        with pytest.raises(InputError, match=r"hurt\.tif"):
+            canvas.window(600, 0, 300, 100, (100, 300))
+        assert int(canvas.window(900, 0, 300, 100, (100, 300)).min()) > 190
+    shown = canvas.shown(0, 0, 2000, 200, (200, 2000))
+    assert shown.shape == (200, 2000, 3)
+    assert np.abs(shown[10:110, 650:760].astype(int) - 128).max() < 3
+    good = np.concatenate([shown[:, :380], shown[:, 1020:]], axis=1)
+    assert int(good.min()) > 190

@@ -68,6 +68,13 @@ def test_time_is_distance_over_speed() -> None:
     assert double.stops[-1].time_ns < 0.53 * walk.stops[-1].time_ns
 
 
+@pytest.mark.parametrize("busy", [0.0, 7.0])
+def test_nothing_to_see_is_no_reason_to_rest(busy: float) -> None:
+    walk = plan(speed_px_s=100.0)
+    rested = with_pauses(walk, [busy] * len(walk.stops), 2.0)
+    assert rested.duration_ns == walk.duration_ns
+
+
 def test_the_window_glides_without_a_jump() -> None:
     walk = with_pauses(plan(speed_px_s=100.0), [float(i % 4 == 0) for i in range(18)], 2.0)
     assert any(stop.pause_ns for stop in walk.stops[:-1])

@@ -20,7 +20,6 @@ function captionRow(item) {
   picture.loading = "lazy";
   picture.width = picture.height = 40;
   picture.src = address("api/best", { stream: item.stream, track: item.track });
-  picture.addEventListener("error", () => { picture.style.visibility = "hidden"; }, { once: true });
   picture.style.borderColor = trackColour(item.track);
   const text = element("div", "text"), until = item.end === null ? "…" : clock(item.end, of);
   text.append(element("b", "", item.text || "(no words)"),
@@ -126,7 +125,8 @@ export function setUp() {
   let wait = null;
   $("search").addEventListener("input", () => {
     clearTimeout(wait);
-    wait = setTimeout(() => { tab("captions"); captions.reset(); }, 120);
+    if ($("panel-captions").hidden) tab("captions");
+    wait = setTimeout(() => captions.reset(), 120);
   });
   $("search").addEventListener("keydown", async (event) => {
     if (event.key === "Enter") {

@@ -127,7 +127,7 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
             }
             for r in page.rows
         ]
-        return {"total": page.total, "most": MOST_ROWS, "items": items}
+        return {"total": page.total, "most": page.most, "items": items}
 
     @app.get("/api/events")
     def events(
@@ -149,7 +149,7 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
             }
             for r in page.rows
         ]
-        return {"total": page.total, "most": MOST_ROWS, "items": items}
+        return {"total": page.total, "most": page.most, "items": items}
 
     @app.get("/api/events/place")
     def place(stream: Name, t: Ms, kind: Kinds = []) -> dict[str, int]:  # noqa: B006

@@ -119,6 +119,7 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
                 "end": None
                 if r["end_ns"] is None
                 else (r["end_ns"] - origins.get(r["stream_id"], 0)) / 1e6,
+                "seen": (r["frame_time_ns"] - origins.get(r["stream_id"], 0)) / 1e6,
                 "text": r["text"],
                 "detail": r["detail"],
                 "category": r["category"],

@@ -46,7 +46,8 @@ function eventRow(item) {
 }
 
 const only = (id) => ($(id).checked ? player.stream?.id : "");
-const choose = (item) => emit("jump", item.stream, item.t, item.track);
+// words are true of the picture that was looked at, which is where one sees why
+const choose = (item) => emit("jump", item.stream, item.seen ?? item.t, item.track);
 
 export const captions = new VirtualList($("captions"), {
   fetch: (offset, limit, signal) => get("api/captions", {

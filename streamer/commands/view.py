@@ -113,6 +113,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, proto)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
+        listening.listen(128)  # who opens the address at once waits, and is not refused
     except OSError as error:
         raise ConfigError(
             f"{host}:{port} cannot be served ({error.strerror or error}); choose another --port, 0 "

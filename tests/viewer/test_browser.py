@@ -17,7 +17,7 @@ from streamer.records import StreamInfo
 from streamer.sinks.catalog import Catalog
 from tests.media_factory import write_film
 from tests.streamer.sinks.sink_records import caption, event, numbered_frames, region, tracked
-from tests.streamer.viewer.viewed_runs import SCRIPT, BrightAsker, write_run
+from tests.streamer.viewer.viewed_runs import SCRIPT, BrightAsker, write_run, write_scroll
 from tests.viewer.served import served
 
 pytestmark = pytest.mark.browser
@@ -353,3 +353,23 @@ def test_without_a_film_the_masks_play_alone(tmp_path: Path, open_page: Open) ->
         time.sleep(1)
         page.keyboard.press("k")
         assert drawn(page) > 500
+
+
+def test_a_scroll_is_zoomed_into(tmp_path: Path, open_page: Open) -> None:
+    with served(write_scroll(tmp_path / "walk")) as address:
+        page = open_page(address)
+        page.wait_for_selector("#captions .row-item")
+        assert SCRIPT in page.inner_text("#captions")
+        page.fill("#search", "house")
+        until(page, "document.querySelectorAll('#captions .row-item:not([hidden])').length === 1")
+        page.keyboard.press("Enter")
+        assert page.locator("#marks path.chosen").count() == 1
+        page.wait_for_timeout(1500)
+        scale = page.evaluate(
+            "Number(document.querySelector('#marks g').getAttribute('transform')"
+            ".match(/scale.(.+)\\)/)[1])"
+        )
+        assert scale > 1  # it was gone to
+        page.click("#tab-events")
+        assert "A red house." in page.inner_text("#events")
+        shoot(page, "scroll")

@@ -104,7 +104,7 @@ async function main() {
   document.title = `${about.title} · streamer`;
   $("title").textContent = about.title;
   if (about.scroll && !about.streams.length) {
-    panels.setUp();
+    panels.setUpTabs();
     $("tab-ask").hidden = true;
     const scroll = await import("./scroll.js");
     await scroll.open(about.title);

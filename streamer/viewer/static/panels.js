@@ -110,7 +110,7 @@ export function tab(name) {
   emit("tab", name);
 }
 
-export function setUp() {
+export function setUpTabs() {
   const names = ["captions", "events", "ask"];
   for (const name of names) $(`tab-${name}`).addEventListener("click", () => tab(name));
   $("tabs").addEventListener("keydown", (event) => {
@@ -123,6 +123,10 @@ export function setUp() {
     event.preventDefault();
     event.stopPropagation();
   });
+}
+
+export function setUp() {
+  setUpTabs();
   let wait = null;
   $("search").addEventListener("input", () => {
     clearTimeout(wait);

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from model.sam.segmenter import Segmenter
 
 _FORMS = {"short": "demo_short", "detailed": "demo_detailed"}
+_SPECK = 10
 _SPECIAL = re.compile(r"<(?:image|mask|pos|/?s|unk|pad)>", re.IGNORECASE)
 
 
@@ -112,7 +114,7 @@ class _OspreyLook(Look):
         # one point may mean a whole or a part; several, or a box, mean one thing
         three = box_xyxy is None and len(points) == 1
         answers = self._asker.segmenter.ask(self._image, prompts, three=three)
-        mask = answers.best()[0]
+        mask = _without_specks(answers.best()[0])
         if not mask.any():
             return None
         return Found(mask=mask, quality=float(np.clip(answers.quality[0].max(), 0, 1)))
@@ -121,7 +123,7 @@ class _OspreyLook(Look):
         found = self._asker.segmenter.everything(self._image)
         found.sort(key=lambda item: -item.predicted_iou)
         return [
-            Found(mask=item.mask, quality=float(np.clip(item.predicted_iou, 0, 1)))
+            Found(mask=_without_specks(item.mask), quality=float(np.clip(item.predicted_iou, 0, 1)))
             for item in found[:MOST_REGIONS]
             if item.mask.any()
         ]
@@ -157,6 +159,17 @@ class _OspreyLook(Look):
             [Ask(prefix, mask[None], self._asker.max_new_tokens)]
         )
         return _turn(question, outcome)
+
+
+def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Without islands of less than a tenth of the largest: a small SAM scatters them about."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    if count <= 2:
+        return mask
+    areas_px = stats[:, cv2.CC_STAT_AREA].copy()
+    areas_px[0] = 0  # what is outside of all
+    kept = areas_px * _SPECK >= areas_px.max()
+    return np.asarray(kept[labels])
 
 
 def _text(asked: str, *, first: bool) -> str:

@@ -133,7 +133,7 @@ class Conversation:
         """Greedy tokens behind a spliced prompt (`ids` has one entry a position)."""
         known = _common(self._cached_ids, ids[:-1])
         if known < len(self._cached_ids):
-            self._cache.crop(known)
+            self._cache.crop(known - len(self._cached_ids))  # so many fewer
         self._cached_ids = ids[:known]
         tokens: list[int] = []
         logprobs: list[float] = []

@@ -147,3 +147,15 @@ def bench_ray(
     from streamer.commands.bench_ray import bench_ray as bench
 
     raise typer.Exit(bench(file, rounds=rounds, config=config, ray=ray, json_path=json_path))
+
+
+@bench_app.command("view")
+def bench_view(
+    captions: Annotated[int, typer.Option(min=1000, help="In the catalog.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of searches.")] = 3,
+    json_path: JsonFile = None,
+) -> None:
+    """The viewer with a large catalog: how long searches take, and the first paint in Chromium."""
+    from streamer.commands.bench_view import bench_view as bench
+
+    raise typer.Exit(bench(captions, rounds, json_path))

@@ -35,10 +35,8 @@ def view_run(
         InputError: when there is nothing to see in the folder.
     """
     try:
-        import uvicorn
-
-        from streamer.viewer.app import make_app
         from streamer.viewer.run import Run
+        from streamer.viewer.serving import make_server
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "starlette"):
             raise
@@ -52,7 +50,7 @@ def view_run(
     listening = listen(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
-    app = make_app(
+    server = make_server(
         run,
         token=token,
         hosts=served_hosts(host, port, names),
@@ -66,11 +64,6 @@ def view_run(
     out.print("Ctrl-C ends it", markup=False)
     if browser:
         webbrowser.open(address)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1,
-        server_header=False, h11_max_incomplete_event_size=16 * 1024, limit_concurrency=64,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
@@ -120,6 +113,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, proto)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
+        listening.listen(128)  # who opens the address at once waits, and is not refused
     except OSError as error:
         raise ConfigError(
             f"{host}:{port} cannot be served ({error.strerror or error}); choose another --port, 0 "

@@ -31,6 +31,7 @@ STATIC = Path(__file__).parent / "static"
 _OPENSEADRAGON = Path(__file__).parents[1] / "scroll" / "static" / "openseadragon.min.js"
 _LONGEST_SPAN_MS = 60_000
 _MOST_LANES = 400
+_NO_PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 
 Words = Annotated[str, Query(max_length=200)]
 Name = Annotated[str, Query(max_length=400)]
@@ -46,6 +47,7 @@ def make_app(
     token: str,
     hosts: Iterable[str],
     make_asker: Callable[[], Asker] | None = None,
+    ending: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """The application.
 
@@ -53,6 +55,7 @@ def make_app(
         token: what every request has to carry; see `Guard`.
         hosts: names with ports under which it is reached.
         make_asker: loads what answers questions, when the first one is put; None: nothing does.
+        ending: whether the server ends, so that who watches has to be let go.
     """
     app = FastAPI(title="streamer", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, token=token, hosts=hosts)
@@ -70,13 +73,13 @@ def make_app(
     def refused(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code)
 
-    _add_records(app, run)
+    _add_records(app, run, ending)
     _add_files(app, run)
     add_ask_routes(app, run, make_asker)
     return app
 
 
-def _add_records(app: FastAPI, run: Run) -> None:
+def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
     @app.get("/api/run")
     def about() -> dict[str, Any]:
         streams = [
@@ -116,6 +119,7 @@ def _add_records(app: FastAPI, run: Run) -> None:
                 "end": None
                 if r["end_ns"] is None
                 else (r["end_ns"] - origins.get(r["stream_id"], 0)) / 1e6,
+                "seen": (r["frame_time_ns"] - origins.get(r["stream_id"], 0)) / 1e6,
                 "text": r["text"],
                 "detail": r["detail"],
                 "category": r["category"],
@@ -124,7 +128,7 @@ def _add_records(app: FastAPI, run: Run) -> None:
             }
             for r in page.rows
         ]
-        return {"total": page.total, "most": MOST_ROWS, "items": items}
+        return {"total": page.total, "most": page.most, "items": items}
 
     @app.get("/api/events")
     def events(
@@ -146,7 +150,7 @@ def _add_records(app: FastAPI, run: Run) -> None:
             }
             for r in page.rows
         ]
-        return {"total": page.total, "most": MOST_ROWS, "items": items}
+        return {"total": page.total, "most": page.most, "items": items}
 
     @app.get("/api/events/place")
     def place(stream: Name, t: Ms, kind: Kinds = []) -> dict[str, int]:  # noqa: B006
@@ -197,15 +201,20 @@ def _add_records(app: FastAPI, run: Run) -> None:
     @app.get("/api/best")
     def best(stream: Name, track: Annotated[int, Query(ge=-(2**62), le=2**62)]) -> Response:
         jpeg = _records(run).best_jpeg(stream, track)
-        if jpeg is None:
-            raise InputError("no picture of this track")
         headers = {"cache-control": "private, max-age=60"}
+        if jpeg is None:  # that there is none is no error
+            return Response(_NO_PICTURE, media_type="image/svg+xml", headers=headers)
         return Response(bytes(jpeg), media_type="image/jpeg", headers=headers)
 
     @app.get("/api/live")
     async def live(request: Request) -> StreamingResponse:
+        records = _records(run)
+
+        async def gone() -> bool:
+            return ending() or await request.is_disconnected()
+
         async def lines() -> AsyncIterator[str]:
-            async for _ in pulses(_records(run), request.is_disconnected):
+            async for _ in pulses(records, gone):
                 data = await run_in_threadpool(about)
                 yield f"event: pulse\ndata: {json.dumps(data)}\n\n"
 

@@ -1,6 +1,6 @@
 """What the pages ask of the catalog. Times are ns as stored; nothing is kept in memory.
 
-A list is cut off at MOST_ROWS: who has more narrows the search.
+A list is cut off at MOST_ROWS, what holds words at MOST_HITS: who has more narrows the search.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from streamer.errors import InputError
 from streamer.mask import Mask
 
 MOST_ROWS = 100_000
+MOST_HITS = 20_000
 Row = dict[str, Any]
 _CAPTION = (
     "c.row, c.stream_id, c.track_id, c.start_ns, c.end_ns, c.frame_time_ns, c.text, c.detail,"
@@ -27,9 +28,10 @@ _CAPTION = (
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Some rows of a list: `total` of all, MOST_ROWS + 1 when there are more than MOST_ROWS."""
+    """Some rows of a list: `total` of all, `most` + 1 when there are more than `most`."""
 
     total: int
+    most: int
     rows: list[Row]
 
 
@@ -59,7 +61,9 @@ class Records:
             name = (row["stream_id"],)
             spans = self._rows(
                 "SELECT (SELECT min(first_ns) FROM track WHERE stream_id = :s) AS t0,"
-                " (SELECT max(last_ns) FROM track WHERE stream_id = :s) AS t1,"
+                # the newest tracks will do: looking at all of them takes long in a large catalog
+                " (SELECT max(last_ns) FROM (SELECT last_ns FROM track WHERE stream_id = :s"
+                " ORDER BY first_ns DESC LIMIT 500)) AS t1,"
                 " (SELECT min(time_ns) FROM event WHERE stream_id = :s) AS e0,"
                 " (SELECT max(time_ns) FROM event WHERE stream_id = :s) AS e1,"
                 " (SELECT max(start_ns) FROM caption WHERE stream_id = :s) AS c1",
@@ -77,7 +81,7 @@ class Records:
         wanted, values = list[str](), list[Any]()
         query = fts_query(words)
         if words.strip() and not query:
-            return Page(total=0, rows=[])
+            return Page(total=0, most=MOST_HITS, rows=[])
         if stream:
             wanted.append("c.stream_id = ?")
             values.append(stream)
@@ -98,7 +102,9 @@ class Records:
             f" ORDER BY {key} LIMIT ? OFFSET ?) AS hit ON c.row = hit.row ORDER BY c.row",
             (*values, limit, offset),
         )
-        return Page(total=self._count(f"{source} {where}", values), rows=rows)
+        most = MOST_HITS if query else MOST_ROWS
+        total = self._count(f"{source} {where}", values, most)
+        return Page(total=total, most=most, rows=rows)
 
     def events(
         self, *, stream: str = "", kinds: Sequence[str] = (), offset: int = 0, limit: int = 50
@@ -119,7 +125,8 @@ class Records:
         )
         for row in rows:
             row["data"] = json.loads(row["data"])
-        return Page(total=self._count(f"event {where}", values), rows=rows)
+        total = self._count(f"event {where}", values, MOST_ROWS)
+        return Page(total=total, most=MOST_ROWS, rows=rows)
 
     def place_of_event(self, time_ns: int, *, stream: str, kinds: Sequence[str] = ()) -> int:
         """How many events of a list come before a moment."""
@@ -218,9 +225,9 @@ class Records:
         )
         return [row["x"] for row in rows if row["x"]]
 
-    def _count(self, what: str, values: Sequence[Any]) -> int:
+    def _count(self, what: str, values: Sequence[Any], most: int) -> int:
         rows = self._rows(
-            f"SELECT count(*) AS n FROM (SELECT 1 FROM {what} LIMIT {MOST_ROWS + 1})", values
+            f"SELECT count(*) AS n FROM (SELECT 1 FROM {what} LIMIT {most + 1})", values
         )
         return int(rows[0]["n"])
 

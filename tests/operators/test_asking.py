@@ -11,7 +11,7 @@ from model.osprey.captioner import OspreyCaptioner
 from model.osprey.conversation import Conversation
 from model.osprey.prompt import SYSTEM, TEMPLATES, regions_question
 from model.sam.segmenter import Everything, Segmenter
-from operators.asking import OspreyAsker
+from operators.asking import OspreyAsker, _without_specks
 from streamer.errors import ConfigError, WeightsError
 from streamer.viewer.asking import Point, Turn
 from tests.model.osprey.small_models import small_model, small_tokenizer
@@ -103,6 +103,16 @@ def test_a_conversation_says_what_the_plain_procedure_says(captioner: OspreyCapt
         captioner.model, captioner.tokenizer, picture(), mask[None], system=SYSTEM
     ).ask(regions_question("What is ?", 1), max_new_tokens=6)
     assert look.answer(mask, [], "What is ?").answer == alone.text
+
+
+def test_specks_are_dropped_parts_are_kept() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[10:30, 10:30] = mask[10:30, 40:50] = True
+    whole = mask.copy()
+    mask[50:55, 60:65] = True
+    assert (_without_specks(mask) == whole).all()
+    assert (_without_specks(whole) == whole).all()
+    assert not _without_specks(np.zeros((4, 4), bool)).any()
 
 
 def test_everything_is_ordered_and_bounded(captioner: OspreyCaptioner) -> None:

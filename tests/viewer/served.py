@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
 from streamer.commands.view import listen, served_hosts
-from streamer.viewer.app import make_app
 from streamer.viewer.asking import Asker
 from streamer.viewer.run import Run
+from streamer.viewer.serving import make_server
 
 TOKEN = "a-token-of-a-test"
 
@@ -23,11 +21,9 @@ def served(out: Path, make_asker: Callable[[], Asker] | None = None) -> Iterator
     """The address with its token."""
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    app = make_app(
+    server = make_server(
         Run(out), token=TOKEN, hosts=served_hosts("127.0.0.1", port, []), make_asker=make_asker
     )
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:

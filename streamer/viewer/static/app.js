@@ -48,10 +48,11 @@ function grown(about) {
 function live() {
   const source = new EventSource("api/live");
   let first = true;
-  let quiet = null;
+  let quiet = null, mine = 0;
+  on("saving", () => { mine = Date.now(); });
   source.addEventListener("pulse", (event) => {
     if (!first) {
-      $("live").hidden = false;
+      if (Date.now() - mine > 3000) $("live").hidden = false; // what one saves oneself is no run
       clearTimeout(quiet);
       quiet = setTimeout(() => { $("live").hidden = true; }, 6000);
       grown(JSON.parse(event.data));
@@ -103,7 +104,7 @@ async function main() {
   document.title = `${about.title} · streamer`;
   $("title").textContent = about.title;
   if (about.scroll && !about.streams.length) {
-    panels.setUp();
+    panels.setUpTabs();
     $("tab-ask").hidden = true;
     const scroll = await import("./scroll.js");
     await scroll.open(about.title);

@@ -1,7 +1,7 @@
 // Ask: a point, a box or everything; then words and questions about what was found.
 
 import { post } from "./api.js";
-import { $, clamp, clock, element, say } from "./common.js";
+import { $, clamp, clock, element, emit, say } from "./common.js";
 import { draw, overlay, toPicture } from "./overlay.js";
 import { pause, player } from "./player.js";
 
@@ -77,7 +77,7 @@ function find(what) {
     const look = await looked();
     const { regions } = await post("api/ask/region", { look, ...what });
     if (!regions.length) { say("nothing was found there"); return; }
-    if (what.everything) state.regions = [];
+    if (what.everything) { state.regions = []; $("answers").replaceChildren(); }
     // more points make the same region anew
     if (what.points?.length > 1) state.regions = state.regions.filter((r) => r.region !== state.chosen);
     for (const region of regions) state.regions.push({ ...region, number: state.regions.length + 1, words: "" });
@@ -190,6 +190,7 @@ export function setUp() {
   $("ask-save").addEventListener("click", () => {
     const region = state.chosen;
     queue(async () => {
+      emit("saving");
       const saved = await post("api/ask/save", { look: state.look, region });
       say(`saved as a caption of #${saved.track}`);
     });

@@ -23,34 +23,26 @@ export class VirtualList {
     new ResizeObserver(() => this.draw()).observe(box);
   }
 
-  // everything anew, from the first row
+  // everything anew, from the first row; what stands there stays until the answer comes
   reset() {
-    this.clear();
-    this.total = 0;
-    this.chosen = -1;
-    this.note.textContent = "";
-    this.box.scrollTop = 0;
-    return this.load(0);
+    this.abort();
+    return this.load(0, "fresh");
   }
 
   // there may be more rows; those in view are fetched again, and who was at the end stays there
   async refresh({ toEnd = false } = {}) {
     const atEnd = toEnd || this.box.scrollTop + this.box.clientHeight >= this.inner.offsetHeight - this.height;
     const before = this.total, page = Math.floor(this.first() / PAGE);
-    for (const request of this.pending.values()) request.abort();
-    this.pending.clear();
-    await this.load(page, true);
+    this.abort();
+    await this.load(page, "again");
     for (const n of [...this.pages.keys()]) if (n !== page) this.pages.delete(n);
     if (atEnd && before && this.total > before) this.box.scrollTop = this.inner.offsetHeight;
     this.draw();
   }
 
-  clear() {
+  abort() {
     for (const request of this.pending.values()) request.abort();
     this.pending.clear();
-    this.pages.clear();
-    for (const row of this.made.values()) row.remove();
-    this.made.clear();
   }
 
   first() { return Math.max(0, Math.floor(this.box.scrollTop / this.scaleY())); }
@@ -58,13 +50,18 @@ export class VirtualList {
   // px a row; less than its height where the whole would be too tall for the browser
   scaleY() { return Math.min(this.height, MOST_PX / Math.max(1, this.total)); }
 
-  async load(page, again = false) {
+  async load(page, again = "") {
     if (page < 0 || (!again && (this.pages.has(page) || this.pending.has(page)))) return;
     const request = new AbortController();
     this.pending.set(page, request);
     try {
       const found = await this.fetch(page * PAGE, PAGE, request.signal);
       if (this.pending.get(page) !== request) return;
+      if (again === "fresh") {
+        this.pages.clear();
+        this.chosen = -1;
+        this.box.scrollTop = 0;
+      }
       this.pages.set(page, found.items);
       while (this.pages.size > KEPT) this.pages.delete(this.pages.keys().next().value);
       this.total = Math.min(found.total, found.most ?? found.total);

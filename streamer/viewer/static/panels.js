@@ -20,7 +20,6 @@ function captionRow(item) {
   picture.loading = "lazy";
   picture.width = picture.height = 40;
   picture.src = address("api/best", { stream: item.stream, track: item.track });
-  picture.addEventListener("error", () => { picture.style.visibility = "hidden"; }, { once: true });
   picture.style.borderColor = trackColour(item.track);
   const text = element("div", "text"), until = item.end === null ? "…" : clock(item.end, of);
   text.append(element("b", "", item.text || "(no words)"),
@@ -47,7 +46,8 @@ function eventRow(item) {
 }
 
 const only = (id) => ($(id).checked ? player.stream?.id : "");
-const choose = (item) => emit("jump", item.stream, item.t, item.track);
+// words are true of the picture that was looked at, which is where one sees why
+const choose = (item) => emit("jump", item.stream, item.seen ?? item.t, item.track);
 
 export const captions = new VirtualList($("captions"), {
   fetch: (offset, limit, signal) => get("api/captions", {
@@ -110,7 +110,7 @@ export function tab(name) {
   emit("tab", name);
 }
 
-export function setUp() {
+export function setUpTabs() {
   const names = ["captions", "events", "ask"];
   for (const name of names) $(`tab-${name}`).addEventListener("click", () => tab(name));
   $("tabs").addEventListener("keydown", (event) => {
@@ -123,10 +123,15 @@ export function setUp() {
     event.preventDefault();
     event.stopPropagation();
   });
+}
+
+export function setUp() {
+  setUpTabs();
   let wait = null;
   $("search").addEventListener("input", () => {
     clearTimeout(wait);
-    wait = setTimeout(() => { tab("captions"); captions.reset(); }, 120);
+    if ($("panel-captions").hidden) tab("captions");
+    wait = setTimeout(() => captions.reset(), 120);
   });
   $("search").addEventListener("keydown", async (event) => {
     if (event.key === "Enter") {

@@ -9,6 +9,11 @@ export async function open(title) {
   document.body.classList.add("scroll");
   $("osd").hidden = false;
   const data = await get("api/scroll");
+  // OpenSeadragon would put a style sheet into the page, which the content policy forbids; view.css
+  // has its one rule. What it looks for is an element of this name, in any namespace
+  const style = document.createElementNS(null, "style");
+  style.setAttribute("data-openseadragon-mobile-css", "true");
+  document.head.append(style);
   await new Promise((ready, failed) => {
     const script = element("script");
     script.src = "static/openseadragon.min.js";
@@ -16,7 +21,9 @@ export async function open(title) {
     script.onerror = () => failed(new Error("OpenSeadragon could not be loaded"));
     document.head.append(script);
   });
+  const long = data.width_px > 6 * data.height_px;
   const viewer = window.OpenSeadragon({
+    ...(long ? { navigatorWidth: "60%", navigatorHeight: "44px" } : {}),
     element: $("osd"), showNavigationControl: false, showNavigator: true, navigatorPosition: "BOTTOM_LEFT",
     drawer: "canvas", maxZoomPixelRatio: 4, visibilityRatio: 0.6,
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
@@ -52,6 +59,8 @@ export async function open(title) {
     const item = viewer.world.getItemAt(0), w = Math.max(x1 - x0, 40), h = Math.max(y1 - y0, 40);
     if (item) viewer.viewport.fitBounds(item.imageToViewportRectangle(x0 - w * rim, y0 - h * rim, w * (1 + 2 * rim), h * (1 + 2 * rim)));
   }
+  // of a long scroll one sees nothing from afar: it opens where its reading begins
+  if (long && data.scenes.length) viewer.addOnceHandler("open", () => show(data.scenes[0].box_xyxy, 0));
   let chosen = -1, shown = regions;
   function choose(n) {
     chosen = n;

@@ -121,7 +121,7 @@ function lane(c, track, y, { ink, dim, line, dark }) {
   c.roundRect(x0, y + 3, x1 - x0, LANE - 7, 4);
   c.fill();
   for (const [from, to, text] of track.captions) {
-    const a = toX(from), b = Math.max(toX(to ?? player.last), a + 3);
+    const a = toX(from), b = Math.max(toX(to ?? track.to), a + 3);
     if (b < LABEL || a > w) continue;
     c.fillStyle = trackColour(track.id, dark ? 0.4 : 0.42, dark ? 0.95 : 0.9);
     c.beginPath();

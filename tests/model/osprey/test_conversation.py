@@ -200,3 +200,16 @@ def test_weights_that_are_no_numbers(tokenizer: Any, image: NDArray[np.uint8]) -
     torch.nn.init.constant_(damaged.language.model.norm.weight, float("nan"))
     with pytest.raises(ValueError, match=r"NaN.*weights are damaged"):
         Conversation(damaged, tokenizer, image, some_masks(1)).ask("short")
+
+
+def test_an_answer_that_reads_differently_is_run_anew(
+    model: Osprey, tokenizer: Any, image: NDArray[np.uint8]
+) -> None:
+    """What the cache has of an answer goes where the next prompt parts from it."""
+    talk = Conversation(model, tokenizer, image, some_masks(1))
+    talk.ask("short", max_new_tokens=6)
+    talk.turns = [(talk.turns[0][0], "a red car")]
+    after = talk.ask("on the left?", max_new_tokens=6)
+    anew = Conversation(model, tokenizer, image, some_masks(1))
+    anew.turns = talk.turns[:1]
+    assert after.token_ids == anew.ask("on the left?", max_new_tokens=6).token_ids

@@ -13,7 +13,14 @@ from fastapi.testclient import TestClient
 
 from streamer.viewer.guard import MOST_BODY_BYTES
 from tests.streamer.test_catalog import NASTY
-from tests.streamer.viewer.viewed_runs import HOST, SCRIPT, TOKEN, client_of, write_run
+from tests.streamer.viewer.viewed_runs import (
+    HOST,
+    SCRIPT,
+    TOKEN,
+    client_of,
+    write_run,
+    write_scroll,
+)
 
 GETS = [
     "/", "/api/run", "/api/captions", "/api/events", "/api/facets", "/api/scroll", "/api/live",
@@ -131,6 +138,25 @@ def test_paths_lead_nowhere(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code in (400, 404), path
     assert "secret" not in answer.text
+
+
+def test_tiles_of_a_scroll_and_nothing_else(tmp_path: Path) -> None:
+    out = write_scroll(tmp_path / "out")
+    (out / "secret.txt").write_text("secret")
+    (tmp_path / "other.jpg").write_text("secret")
+    (out / "page" / "tiles" / "9" / "5_5.jpg").symlink_to(tmp_path / "other.jpg")
+    client = client_of(out)
+    assert client.get("/tiles/10/1_0.jpg").content[:2] == b"\xff\xd8"
+    for path in (
+        "/tiles/9/5_5.jpg", "/tiles/9/9_9.jpg", "/tiles/..%2f../secret.txt", "/tiles/../secret.txt",
+        "/tiles/9/..%2f..%2f..%2fsecret.txt", "/tiles/9/0_0.jpg%2f..%2f..%2f..%2f..%2fsecret.txt",
+        "/tiles/010/0_0.jpg%0a",
+    ):  # fmt: skip
+        answer = client.get(path)
+        assert answer.status_code in (400, 404), path
+        assert "secret" not in answer.text
+    assert client.get("/api/captions").status_code == 404
+    assert SCRIPT in client.get("/api/scroll").json()["regions"][1]["properties"]["text"]
 
 
 @pytest.mark.parametrize(

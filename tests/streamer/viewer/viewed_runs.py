@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
@@ -50,6 +52,33 @@ def write_run(out: Path, stream_id: str = "film", uri: str = "") -> Path:
     ):
         sink.write(replace(record, stream_id=stream_id))
     sink.close()
+    return out
+
+
+def write_scroll(out: Path) -> Path:
+    """What a walk along a picture of 600x400 px leaves, as far as the viewer reads it."""
+    image = np.full((400, 600, 3), 180, np.uint8)
+    image[100:200, 150:300] = (40, 40, 220)
+    for level, shrink in ((9, 2), (10, 1)):
+        folder = out / "page" / "tiles" / str(level)
+        folder.mkdir(parents=True)
+        small = image[::shrink, ::shrink]
+        for column in range(-(-small.shape[1] // 512)):
+            tile = small[:, column * 512 : (column + 1) * 512]
+            cv2.imwrite(str(folder / f"{column}_0.jpg"), tile)
+    ring = [[150, 100], [150, 200], [300, 200], [300, 100], [150, 100]]
+    features = [
+        {
+            "type": "Feature", "id": n, "bbox": [150, 100, 300, 200],
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"text": text, "detail": "", "place": "left", "neighbours": []},
+        }
+        for n, text in ((1, "a red house"), (2, SCRIPT))
+    ]  # fmt: skip
+    geojson = {"canvas": {"width_px": 600, "height_px": 400}, "features": features}
+    (out / "regions.geojson").write_text(json.dumps(geojson))
+    scene = {"scene": 1, "box_xyxy": [0, 0, 600, 400], "sentences": [{"text": "A red house."}]}
+    (out / "narration.json").write_text(json.dumps({"scenes": [scene]}))
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -10,9 +9,9 @@ import traceback
 
 from streamer.errors import OutputError
 from streamer.sinks.broker import Broker, UnavailableError
+from streamer.sinks.notices import log
 from streamer.sinks.outbox import Outbox
 
-_LOG = logging.getLogger(__name__)
 _FIRST_WAIT_S = 0.25
 _LONGEST_ASKED_S = 600.0
 
@@ -110,12 +109,12 @@ class Courier:
             reason = str(error)
         else:  # an adapter's own mistake must not stop the other sinks; its text may hold a secret
             reason = f"{type(error).__name__} in {type(self.broker).__name__}"
-            _LOG.debug("%s", "".join(traceback.format_tb(error.__traceback__)))
+            log.debug("%s", "".join(traceback.format_tb(error.__traceback__)))
         if not self.trouble:
             self._since_s = time.monotonic()
         if reason != self.trouble:
             self.trouble = reason
-            _LOG.warning(
+            log.warning(
                 "%s: %s; records wait in %s until it is back",
                 self.broker.shown, reason, self.outbox.path,
             )  # fmt: skip
@@ -131,12 +130,12 @@ class Courier:
         self.delivered += count
         if refused and not self._told_refusal:  # how many there were is said at the end
             self._told_refusal = True
-            _LOG.warning(
+            log.warning(
                 "%s refuses a record for itself (%s); such are kept in %s",
                 self.broker.shown, refused[0], self.outbox.dead_path,
             )  # fmt: skip
         if self.trouble:
             seconds = time.monotonic() - self._since_s
-            _LOG.warning("%s is back after %.1f s", self.broker.shown, seconds)
+            log.warning("%s is back after %.1f s", self.broker.shown, seconds)
         self.trouble = ""
         self._tries = 0

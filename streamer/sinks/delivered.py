@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +12,9 @@ from streamer.interfaces import Sink
 from streamer.records import Caption, Event, StreamInfo
 from streamer.sinks.broker import Broker, Message
 from streamer.sinks.courier import Courier
+from streamer.sinks.notices import log
 from streamer.sinks.outbox import ENDING, Outbox
 
-_LOG = logging.getLogger(__name__)
 _REMEMBERED = 1 << 16
 
 
@@ -111,7 +110,7 @@ class Delivered(Sink[Caption | Event]):
             return
         before = outbox.dropped
         if outbox.put([self._message(record, key)]) and not before:
-            _LOG.warning(
+            log.warning(
                 "%s is full (%d records); the oldest are dropped until %s takes some",
                 outbox.path, self.max_waiting, self._broker.shown,
             )  # fmt: skip
@@ -133,14 +132,14 @@ class Delivered(Sink[Caption | Event]):
         waiting = outbox.waiting
         outbox.close()
         if outbox.dropped:
-            _LOG.warning("%s was full: %d records were dropped", outbox.path, outbox.dropped)
+            log.warning("%s was full: %d records were dropped", outbox.path, outbox.dropped)
         if outbox.buried:
-            _LOG.warning(
+            log.warning(
                 "%s refused %d records for themselves; `streamer deliver --dead %s` tries again",
                 self._broker.shown, outbox.buried, outbox.path,
             )  # fmt: skip
         if waiting:
-            _LOG.warning(
+            log.warning(
                 "%s: %d records wait in %s; `streamer deliver %s` sends them",
                 self._broker.shown, waiting, outbox.path, outbox.path,
             )  # fmt: skip

@@ -119,7 +119,7 @@ def outage(lab: Lab, tmp_path: Path, seconds: float) -> None:
         sink.close()
     got = arrived(lab, 100 + rounds)
     assert numbers(got, ordered=lab.ordered) == list(range(100 + rounds))
-    assert slowest_s < 1.0  # a dead broker does not hold the run back
+    assert slowest_s < 2.0  # a dead broker does not hold the run back
     print(
         f"{type(lab).__name__}: {len(got)} came for {100 + rounds}, slowest write "
         f"{1000 * slowest_s:.1f} ms, closed in {closed_s:.1f} s, {waiting} left for the next run"
@@ -268,7 +268,7 @@ def test_refused_credentials(
         wait_until(lambda: not made.waiting)
         made.close()
     finally:
-        server.kill()
+        getattr(server, "remove", server.kill)()
     assert not any(b"hunter2" in p.read_bytes() for p in tmp_path.glob("a.*"))
 
 

@@ -84,7 +84,7 @@ def likeness_now(tracks: Sequence[Track], codes: Codes) -> list[float]:
 
 
 def _is_changed(stepped: NDArray[np.uint8]) -> bool:
-    return cv2.countNonZero(stepped) > max(4, 0.01 * stepped.size)
+    return int(cv2.countNonZero(stepped)) > max(4, 0.01 * stepped.size)
 
 
 def _remove(track: Track, box: Box, lost: NDArray[np.bool_]) -> None:

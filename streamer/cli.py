@@ -33,6 +33,7 @@ from streamer.commands.rules import rules_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.commands.streams import streams_app
 from streamer.commands.train_app import train_app
+from streamer.commands.view_app import view
 from streamer.errors import StreamerError
 from streamer.passwords import hide_arguments
 
@@ -50,6 +51,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(rules_app, name="rules")
 app.add_typer(streams_app, name="streams")
+app.command()(view)
 
 
 class Changed(str, Enum):
@@ -286,46 +288,6 @@ def search(
     code = search_catalog(
         out_dir, words, from_time=from_time, to_time=to_time, stream=stream, zone=zone, near=near,
         within=within, limit=limit, json_path=json_path,
-    )  # fmt: skip
-    raise typer.Exit(code)
-
-
-@app.command()
-def view(
-    out_dir: Annotated[
-        Path, typer.Argument(help="A folder of results.", show_default=False, metavar="OUT")
-    ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    names: Annotated[
-        list[str] | None, typer.Option("--name", help="Another name under which it is reached.")
-    ] = None,
-    source: Annotated[
-        bool | None,
-        typer.Option(
-            help="Show the film itself, or only what the run wrote; by default the film itself, "
-            "but to this machine only.",
-            show_default=False,
-        ),
-    ] = None,
-    ask: Annotated[bool, typer.Option(help="Answer questions about regions.")] = True,
-    weights: Annotated[str, typer.Option(help="An Osprey's name or folder.")] = "osprey-nano",
-    sam: Annotated[
-        str, typer.Option(help="nano, the folder of a sam-nano, or a sam_vit_*.pth file.")
-    ] = "nano",
-    sam_type: Annotated[str, typer.Option(help="vit_b, vit_l or vit_h, of a .pth file.")] = "vit_b",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    browser: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False,
-) -> None:
-    """Look at a run in the browser: film, masks, words, search, questions; also while it goes on.
-
-    Example: `streamer view out`. It prints an address with a token, and serves this machine only.
-    """
-    from streamer.commands.view import view_run
-
-    code = view_run(
-        out_dir, host=host, port=port, names=names or [], source=source, ask=ask, weights=weights,
-        sam=sam, sam_type=sam_type, device=device, browser=browser,
     )  # fmt: skip
     raise typer.Exit(code)
 

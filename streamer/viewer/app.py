@@ -91,6 +91,7 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
                 "origin_ms": row["origin_ns"] / 1e6,
                 "unix": row["unix"],
                 "last_ms": _last_ms(row),
+                "known_ms": (row["last_ns"] - row["origin_ns"]) / 1e6,
                 "films": [film.kind for film in row["films"]],
             }
             for row in run.streams()

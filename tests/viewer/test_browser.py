@@ -212,6 +212,9 @@ def test_it_follows_a_run_that_goes_on(tmp_path: Path, open_page: Open) -> None:
         # masks that came since are drawn
         page.click("#captions .row-item:nth-child(2)")
         until(page, "document.getElementById('video').currentTime >= 1")
+        for _ in range(12):
+            page.keyboard.press(".")
+        until(page, "document.getElementById('video').currentTime > 1.4")
         page.wait_for_timeout(1500)
         assert drawn(page) > 500
         shoot(page, "live")

@@ -32,11 +32,11 @@ function jump(id, ms, track) {
 }
 
 function grown(about) {
-  const before = player.last;
+  const before = player.last, known = player.stream?.known_ms ?? 0;
   streams = about.streams;
   const stream = streams.find((s) => s.id === player.stream?.id);
   if (!stream) { start(about); return; }
-  masks.forget(before - 4000);
+  masks.forget(known - 4000); // what was fetched of the time that was not known yet
   film.grow(stream);
   timeline.grow(before);
   panels.grow(streams);

@@ -121,7 +121,7 @@ function drawAsk(context, p) {
     context.strokeRect(x0, y0, x1 - x0, y1 - y0);
     context.setLineDash([]);
   }
-  if (cross && document.activeElement === canvas) {
+  if (cross && canvas.matches(":focus-visible")) {
     const [x, y] = [cross[0] * p.scale + p.x, cross[1] * p.scale + p.y];
     for (const [width, colour] of [[4, "#000"], [2, "#fff"]]) {
       context.lineWidth = width;

@@ -56,7 +56,6 @@ class _VipsLevel:
 
     def _open(self) -> None:
         self.image = self.opened()
-        self._region = pyvips.Region.new(self.image)
         self._read_px = 0
 
     @property
@@ -72,12 +71,12 @@ class _VipsLevel:
         if self._read_px > _FORGET_PX:
             self._open()
         try:
-            data = self._region.fetch(x_px, y_px, width_px, height_px)
+            data = self.image.crop(x_px, y_px, width_px, height_px).numpy()
         except pyvips.Error:
             # what could not be read lies black in libvips' cache and would pass for the picture
             self._open()
             raise
-        return np.frombuffer(data, np.uint8).reshape(height_px, width_px, 3)
+        return np.asarray(data, np.uint8)
 
 
 def identity_of(place: Path) -> str:

@@ -216,7 +216,10 @@ def _place(box: tuple[int, int, int, int], walk: Walk) -> str:
     if box[2] - box[0] < 0.6 * width:
         share = round(100 * (box[0] + box[2]) / 2 / width)
         ends = "at the left end" if box[0] <= 0 else "at the right end" if box[2] >= width else ""
-        parts.append(ends or f"{share} percent of the way from the left")
+        # as it is walked: a handscroll is read from the right
+        backwards = walk.kind == "right_to_left"
+        way = f"{100 - share if backwards else share} percent of the way from the "
+        parts.append(ends or way + ("right" if backwards else "left"))
     return ", ".join(parts) or "in the picture"
 
 

@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 
 from streamer.errors import InputError, OutputError
 
+# libvips would hold on to pictures, and to what it failed to read of them, after we let go
+pyvips.cache_set_max(0)
+
 Progress = Callable[[float], None]
 
 IN_MEMORY_PX = 48_000_000
 LARGEST_SIDE_PX = 10_000_000  # libvips' own limit
 TILE_PX = 256
+_FORGET_PX = 16_000_000
 _BRIGHTEST = 64.0  # of floating-point values that mean light; 1 is white
 # no picture format packs more pixels into a byte of file than deflate's 1032 bytes of 8 pixels
 _MOST_PX_PER_BYTE = 8 * 1032
@@ -39,7 +43,11 @@ class Level(Protocol):
 
 @dataclass(eq=False)
 class _VipsLevel:
-    """A level of libvips; `opened` opens its picture anew."""
+    """A level of libvips; `opened` opens its picture anew.
+
+    libvips keeps what it decoded, more the wider the picture is; opened anew from time to time,
+    it keeps the same little of any picture.
+    """
 
     opened: Callable[[], Any]
 
@@ -48,7 +56,7 @@ class _VipsLevel:
 
     def _open(self) -> None:
         self.image = self.opened()
-        self._region = pyvips.Region.new(self.image)
+        self._read_px = 0
 
     @property
     def width_px(self) -> int:
@@ -59,13 +67,16 @@ class _VipsLevel:
         return int(self.image.height)
 
     def read(self, x_px: int, y_px: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
+        self._read_px += width_px * height_px
+        if self._read_px > _FORGET_PX:
+            self._open()
         try:
-            data = self._region.fetch(x_px, y_px, width_px, height_px)
+            data = self.image.crop(x_px, y_px, width_px, height_px).numpy()
         except pyvips.Error:
             # what could not be read lies black in libvips' cache and would pass for the picture
             self._open()
             raise
-        return np.frombuffer(data, np.uint8).reshape(height_px, width_px, 3)
+        return np.asarray(data, np.uint8)
 
 
 def identity_of(place: Path) -> str:
@@ -101,9 +112,7 @@ def _pyramid_pages(place: Path, head: Any) -> list[Callable[[], Any]]:
         return []
 
     def opened(options: dict[str, int]) -> Any:
-        image = pyvips.Image.new_from_file(
-            str(place), fail_on="truncated", revalidate=True, **options
-        )
+        image = pyvips.Image.new_from_file(str(place), fail_on="truncated", **options)
         return rgb8(_turned(image), place)
 
     if "n-subifds" in fields and int(head.get("n-subifds")) > 0:

@@ -240,3 +240,32 @@ def test_mistakes_are_one_line(
     assert result.exception is not None
     assert words in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("line.png", (900, 1)),
+        ("column.png", (1, 900)),
+        ("dot.png", (1, 1)),
+        ("small.png", (60, 40)),
+        ("deep.png", (300, 100)),
+        ("cmyk.jpg", (300, 100)),
+        ("alpha.png", (300, 100)),
+        ("grey.png", (300, 100)),
+        ("turned.jpg", (300, 100)),
+    ],
+)
+def test_odd_pictures_are_walked(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    modes = {"cmyk": "CMYK", "alpha": "RGBA", "grey": "L", "deep": "I;16"}
+    image = Image.new(modes.get(name.partition(".")[0], "RGB"), size)
+    exif = Image.Exif()
+    if name.startswith("turned"):
+        exif[0x0112] = 6  # a quarter turn
+        size = size[::-1]
+    image.save(tmp_path / name, **({"exif": exif} if name.endswith("jpg") else {}))
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["scroll", str(tmp_path / name), "--plan", "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert f"over {size[0]}x{size[1]} px" in result.output
+    assert (out / "plan.png").stat().st_size > 0

@@ -29,6 +29,7 @@ from streamer.commands.options import (
     finite,
     needs_scroll,
 )
+from streamer.commands.results_app import deliver, export, retry, search
 from streamer.commands.rules import rules_app
 from streamer.commands.running import STOPPED, USER_ERROR, err, notice, out
 from streamer.commands.streams import streams_app
@@ -51,7 +52,6 @@ app.add_typer(models_app, name="models")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(rules_app, name="rules")
 app.add_typer(streams_app, name="streams")
-app.command()(view)
 
 
 class Changed(str, Enum):
@@ -255,44 +255,6 @@ def check(
 
 
 @app.command()
-def search(
-    out_dir: Annotated[Path, typer.Argument(help="A folder of results, or its catalog.sqlite.")],
-    words: Annotated[str, typer.Argument(help="All of them; car* finds cars too.")] = "",
-    from_time: Annotated[str | None, typer.Option("--from", help="12.5 or 1:02:03.5")] = None,
-    to_time: Annotated[str | None, typer.Option("--to", help="12.5 or 1:02:03.5")] = None,
-    stream: Annotated[str | None, typer.Option(help="The id of one stream.")] = None,
-    zone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE:NAME|POINTS",
-            help="Half inside a zone of a rule file, or of [[x, y], ...], at some moment.",
-        ),
-    ] = None,
-    near: Annotated[
-        str | None,
-        typer.Option(metavar="[STREAM#]TRACK", help="Beside that track at some moment."),
-    ] = None,
-    within: Annotated[
-        float, typer.Option(min=0.0, help="How near, as a share of the picture's diagonal.")
-    ] = 0.05,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    json_path: JsonFile = None,
-) -> None:
-    """Find captions by their words, and by where their tracks were.
-
-    Examples: `streamer search out 'red car' --from 1:00`, `streamer search out person --near
-    gate#3`, `streamer search out --zone surveillance:middle`.
-    """
-    from streamer.commands.search import search_catalog
-
-    code = search_catalog(
-        out_dir, words, from_time=from_time, to_time=to_time, stream=stream, zone=zone, near=near,
-        within=within, limit=limit, json_path=json_path,
-    )  # fmt: skip
-    raise typer.Exit(code)
-
-
-@app.command()
 def schema() -> None:
     """Print the JSON Schema of the records in JSON Lines files."""
     from streamer.schema import json_schema
@@ -371,60 +333,8 @@ def scroll(
     )
 
 
-@app.command()
-def retry(
-    folder: Annotated[Path, typer.Argument(help="The --out folder of a batch.")],
-    only_list: Annotated[bool, typer.Option("--list", help="Only show them.")] = False,
-) -> None:
-    """Show the inputs of a batch that were set aside and why, and let them wait again."""
-    from streamer.commands.batch import retry as again
-
-    raise typer.Exit(again(folder, only_list=only_list))
-
-
-@app.command()
-def deliver(
-    out_dir: Annotated[Path, typer.Argument(help="A folder of results, or one *.outbox.")],
-    dead: Annotated[
-        bool, typer.Option("--dead", help="Also what was refused: *.outbox.dead.jsonl.")
-    ] = False,
-    wait_s: Annotated[
-        float,
-        typer.Option(
-            "--wait", min=0.1, callback=finite, help="Give up after so many seconds of no progress."
-        ),
-    ] = 10.0,
-    json_path: JsonFile = None,
-    quiet: Quiet = False,
-) -> None:
-    """Send what waits in outboxes because a broker was away or the run was killed.
-
-    An outbox says where to, as a configuration does: deliver those of your own runs.
-
-    Exit code 0: nothing waits; 2: an outbox cannot be used; 3: some records still wait or were
-    refused; 130: stopped. A run with the same outbox delivers it too.
-    """
-    from streamer.commands.deliver import deliver as send
-
-    raise typer.Exit(send(out_dir, dead=dead, wait_s=wait_s, json_path=json_path, quiet=quiet))
-
-
-@app.command()
-def export(
-    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="OUT, OUT/STEM, or a file.")],
-    coco: Annotated[Path | None, typer.Option(metavar="FILE", help="COCO instances.")] = None,
-    mot: Annotated[Path | None, typer.Option(metavar="FOLDER", help="MOT Challenge text.")] = None,
-    parquet: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="records.parquet and tracks.parquet.")
-    ] = None,
-) -> None:
-    """Write the stored tracks and captions of a run for other tools; nothing is decoded.
-
-    Example: `streamer export out/gate --coco gate.coco.json --mot mot`.
-    """
-    from streamer.commands.export import export as write
-
-    raise typer.Exit(write(run_path, coco=coco, mot=mot, parquet=parquet))
+for command in (search, view, export, deliver, retry):
+    app.command()(command)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

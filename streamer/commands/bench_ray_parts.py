@@ -9,11 +9,15 @@ import numpy as np
 
 from streamer.geometry import Viewport
 from streamer.interfaces import Operator, Resources, Sink, Source
-from streamer.records import Event, Frame, StreamInfo, TrackedFrame
+from streamer.mask import Mask
+from streamer.records import CaptionRequest, Event, Frame, Region, StreamInfo
 from streamer.sources.live_clock import now_ns
 
 STREAM = "bench"
 _HW = (4, 6)
+_WHOLE = Region(
+    mask=Mask.encode(np.ones(_HW, bool)), box_xyxy=(0, 0, _HW[1], _HW[0]), score=1.0, track_id=1
+)
 
 
 class Pictures(Source):
@@ -46,7 +50,7 @@ class Camera(Pictures):
             yield _frame(index, now_ns())
 
 
-class Wait(Operator[Frame | TrackedFrame, Event]):
+class Wait(Operator[Frame | CaptionRequest, Event]):
     """Takes its time over every input, as a captioner that computes elsewhere does."""
 
     resources = Resources(cpus=0.01)
@@ -54,24 +58,29 @@ class Wait(Operator[Frame | TrackedFrame, Event]):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def process(self, items: Sequence[Frame | TrackedFrame]) -> list[Event]:
+    def process(self, items: Sequence[Frame | CaptionRequest]) -> list[Event]:
         time.sleep(self.seconds * len(items))
         return [
             Event(stream_id=item.stream_id, time_ns=item.order_ns, kind="words") for item in items
         ]
 
 
-class Notice(Operator[Frame, TrackedFrame | Event]):
-    """An alert and a question for every frame."""
+class Notice(Operator[Frame, CaptionRequest | Event]):
+    """An alert and a question for every frame; too many questions may be dropped, alerts not."""
 
     keyed = True
     resources = Resources(cpus=0.1)
 
-    def process(self, items: Sequence[Frame]) -> list[TrackedFrame | Event]:
-        made: list[TrackedFrame | Event] = []
+    def process(self, items: Sequence[Frame]) -> list[CaptionRequest | Event]:
+        made: list[CaptionRequest | Event] = []
         for frame in items:
             made.append(Event(stream_id=frame.stream_id, time_ns=frame.time_ns, kind="alert"))
-            made.append(TrackedFrame(frame=frame, regions=()))
+            made.append(
+                CaptionRequest(
+                    frame=frame, asked_ns=frame.time_ns, regions=(_WHOLE,), why=("new",),
+                    start_ns=(frame.time_ns,),
+                )
+            )  # fmt: skip
         return made
 
 

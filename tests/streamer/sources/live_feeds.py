@@ -67,7 +67,8 @@ def paced(parts: Sequence[bytes], seconds: float) -> Iterator[bytes]:
 
 class Feed(ThreadingHTTPServer):
     """`/live` sends a stream until `cut` is set; `/mute` falls silent after a second; `/text` is no
-    video; `/private` wants a password; anything else is not there."""
+    video; `/private` wants a password; `/hls.m3u8` is a live HLS playlist of segments of a second;
+    anything else is not there."""
 
     daemon_threads = True
 
@@ -75,6 +76,16 @@ class Feed(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.cut = threading.Event()
         self.connections = 0
+        self.begun_s = time.monotonic()
+
+    def playlist(self) -> str:
+        """The last three segments that are whole by now; the list has no end."""
+        last = int(time.monotonic() - self.begun_s) + 3
+        head = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1"]
+        head.append(f"#EXT-X-MEDIA-SEQUENCE:{last - 3}\n")
+        return "\n".join(head) + "".join(
+            f"#EXTINF:1.0,\nsegment{n}.ts\n" for n in range(last - 3, last)
+        )
 
     @property
     def port(self) -> int:
@@ -86,6 +97,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         kind = self.path.strip("/").partition("?")[0]
+        if kind == "hls.m3u8":
+            self._whole(self.server.playlist().encode(), "application/vnd.apple.mpegurl")
+            return
+        if kind.startswith("segment"):
+            number = int(kind.removeprefix("segment").removesuffix(".ts"))
+            self._whole(transport_stream(25, number), "video/mp2t")
+            return
         if kind not in ("live", "mute", "text", "private"):
             self.send_error(404)
             return
@@ -109,6 +127,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.cut.wait()
         except OSError:
             pass
+
+    def _whole(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def _send(self, chunk: bytes) -> None:
         if self.server.cut.is_set():

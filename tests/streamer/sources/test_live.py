@@ -181,6 +181,21 @@ def test_a_server_that_goes_and_comes_back() -> None:
     assert back_s < 5
 
 
+def test_hls() -> None:
+    with feed() as server:
+        source = LiveVideo({"cam": f"http://127.0.0.1:{server.port}/hls.m3u8"})
+        source.open()
+        try:
+            found = collected(source, lambda f: len(frames_of(f)) >= 60)
+        finally:
+            source.close()
+    times = [f.time_ns for f in frames_of(found)]
+    assert all(a < b for a, b in itertools.pairwise(times))
+    assert frames_of(found)[0].hw == HW
+    # three segments and more: those of the first list, and what came later
+    assert not [r for r in found if isinstance(r, Event)]
+
+
 def test_a_silent_stream_and_an_absent_one_hold_no_other_up() -> None:
     with feed() as server:
         base = f"http://127.0.0.1:{server.port}"

@@ -110,7 +110,7 @@ def check_film(out: Path) -> None:
 
 @needs_espeak
 def test_espeak_speaks_the_narration_into_the_film(tmp_path: Path) -> None:
-    out = outputs(tmp_path, ESPEAK)
+    out = outputs(tmp_path, ESPEAK, speed_px_s=30.0)  # scenes long enough for its sentences
     check_film(out)
     with av.open(str(out / "walk.mp4")) as film:
         assert len(film.streams.video) == len(film.streams.audio) == 1

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -20,10 +21,15 @@ import psutil
 import pytest
 
 from streamer.errors import InputError
-from streamer.records import Event, Frame
+from streamer.executors.local import run_local
+from streamer.pipeline import Output, Pipeline, Step
+from streamer.records import Caption, Event, Frame
 from streamer.sources.live import LiveVideo
+from streamer.testing import ListSink
+from tests.streamer.test_live_run import Alarm, Notice, Ponder
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+FPS = 15  # the server's
 SERVER = Path(__file__).with_name("rtsp_server.py")
 ROOT = SERVER.parents[2]
 KILLS = int(os.environ.get("LIVE_KILLS", "20"))
@@ -273,3 +279,25 @@ def test_memory_stays_flat(server: Server) -> None:
     grown = (max(seen[-10:]) - start) / 2**20
     print(f"grew by {grown:.1f} MiB in {SOAK_S:.0f} s")
     assert grown < 20
+
+
+def test_alerts_come_within_two_frame_intervals(server: Server) -> None:
+    """While captions take a second each."""
+    alarm, words = Alarm(), ListSink()
+    pipeline = Pipeline(
+        make_source=lambda: LiveVideo({"cam": server.url()}, for_s=15),
+        steps=(
+            Step(name="notice", operator=Notice, make=Notice, inputs=("source",)),
+            Step(name="ponder", operator=Ponder, make=Ponder, inputs=("notice",)),
+        ),
+        outputs=(
+            Output(name="alarm", sink=Alarm, make=lambda: alarm, inputs=("notice",)),
+            Output(name="words", sink=ListSink, make=lambda: words, inputs=("ponder",)),
+        ),
+    )
+    report = run_local(pipeline)
+    assert len(alarm.late_s) == report.frames > 100
+    assert len([r for r in words.records if isinstance(r, Caption)]) >= 5
+    median_s = statistics.median(alarm.late_s)
+    print(f"median {median_s * 1e3:.1f} ms of {len(alarm.late_s)} alerts, {FPS} frames a second")
+    assert median_s < 2 / FPS

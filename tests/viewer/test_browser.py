@@ -73,7 +73,8 @@ def open_page(browser: Any) -> Iterator[Open]:
     yield opened
     for context in contexts:
         context.close()
-    assert problems == []
+    # the server of a test ends before its page does, which may still want the next masks
+    assert [p for p in problems if "ERR_CONNECTION_REFUSED" not in p] == []
 
 
 def until(page: Any, condition: str) -> None:

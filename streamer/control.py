@@ -6,15 +6,15 @@ import hmac
 import json
 import os
 import secrets
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from streamer.errors import ConfigError, OutputError, StreamerError
+from streamer.http_server import HttpServer
 
 FILE_NAME = "control.json"
 TOKEN_VARIABLE = "STREAMER_TOKEN"
@@ -30,7 +30,7 @@ class Streams(Protocol):
     def listed(self) -> list[dict[str, Any]]: ...
 
 
-class Control:
+class Control(HttpServer):
     """Serves `/streams` while a run goes on: GET lists, POST {"name", "address", "values"} adds,
     DELETE `/streams/NAME` removes. Every request carries `Authorization: Bearer TOKEN`.
 
@@ -58,21 +58,14 @@ class Control:
         token: str | None = None,
         no_more: str = "",
     ) -> None:
-        host, _, port = address.rpartition(":")
-        if not port.isdecimal():
-            raise ConfigError(f"control: {address!r} is not PORT or HOST:PORT")
         if token is not None and len(token) < 16:
             raise ConfigError(f"control: the token in ${TOKEN_VARIABLE} is short; 16 letters, say")
         self.token = token or secrets.token_urlsafe(32)
         handler = type(
             "Handler", (_Handler,), {"streams": streams, "token": self.token, "no_more": no_more}
         )
-        try:
-            self._server = ThreadingHTTPServer((host or "127.0.0.1", int(port)), handler)
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"control: {address} cannot be served: {error}") from None
-        self._server.daemon_threads = True
-        told = {"url": f"http://{host or '127.0.0.1'}:{self.port}", "pid": os.getpid()}
+        super().__init__("control", address, handler)
+        told = {"url": f"http://{self.host}:{self.port}", "pid": os.getpid()}
         if token is None:
             told["token"] = self.token
         self._path = folder / FILE_NAME
@@ -85,22 +78,13 @@ class Control:
                 f"{self._path} cannot be written ({error.strerror}); choose another folder"
             ) from None
 
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    def __enter__(self) -> Control:
-        threading.Thread(target=self._server.serve_forever, name="control", daemon=True).start()
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(kind, error, trace)
         try:
             if self._path.read_text() == self._told:  # not that of another run since
                 self._path.unlink()

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streamer.errors import ConfigError
+from streamer.http_server import HttpServer
 from streamer.report import Tally
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SILENT_S = 30.0  # without a frame, after which a stream counts as unwell
 
 
-class Metrics:
+class Metrics(HttpServer):
     """Serves a run's figures while it goes on.
 
     `/metrics` in Prometheus' format; `/ready` answers 200 when the first frame has been read, else
@@ -38,10 +36,6 @@ class Metrics:
     """
 
     def __init__(self, tally: Tally, address: str) -> None:
-        self.tally = tally
-        host, _, port = address.rpartition(":")
-        if not port.isdigit():
-            raise ConfigError(f"metrics: {address!r} is not PORT or HOST:PORT")
         registry = CollectorRegistry()
         registry.register(_Counts(tally))
         timers = {
@@ -53,28 +47,7 @@ class Metrics:
         }
         tally.on_time = lambda kind, name, seconds: timers[kind].labels(name).observe(seconds)
         handler = type("Handler", (_Handler,), {"registry": registry, "tally": tally})
-        try:
-            self._server = ThreadingHTTPServer((host or "127.0.0.1", int(port)), handler)
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"metrics: {address} cannot be served: {error}") from None
-        self._server.daemon_threads = True
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    def __enter__(self) -> Metrics:
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__("metrics", address, handler)
 
 
 class _Counts(Collector):

@@ -19,7 +19,6 @@ from streamer.split import Piece, pieces
 from streamer.units import Units
 from tests.operators.test_track import BLUE, RED, picture
 
-MEDIA = Path("/work/shared/media")
 SHOT = 40  # frames; 25 a second
 TRACKS_ONLY = """
 source: {use: streamer.sources.video_file.VideoFile, with: {path: "${input}"}}
@@ -182,11 +181,10 @@ def test_pieces_are_long_enough() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not MEDIA.is_dir(), reason="the real films are not here")
-def test_real_films_one_behind_the_other(tmp_path: Path) -> None:
+def test_real_films_one_behind_the_other(tmp_path: Path, media_dir: Path) -> None:
     images = []
     for name in ("dog.mp4", "skateboarder.mp4", "pingpong.mp4"):
-        with av.open(str(MEDIA / name)) as container:
+        with av.open(str(media_dir / name)) as container:
             for n, frame in enumerate(container.decode(video=0)):
                 if n == 75:
                     break

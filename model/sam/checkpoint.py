@@ -61,19 +61,39 @@ def load_nano(folder: Path) -> Sam:
     Raises:
         ValueError: when files are missing, unreadable or do not fit.
     """
+    sam = build_nano(read_config(folder))
     try:
-        config = NanoConfig.from_dict(json.loads((folder / "config.json").read_text()))
         state = load_file(folder / _WEIGHTS)
-    except FileNotFoundError as error:
-        raise ValueError(f"is no sam-nano folder: {Path(error.filename or _WEIGHTS).name} is "
-                         "missing") from None  # fmt: skip
-    except (json.JSONDecodeError, SafetensorError, TypeError) as error:
-        raise ValueError(f"cannot be read as a sam-nano: {error}") from None
-    sam = build_nano(config)
+    except FileNotFoundError:
+        raise _missing(_WEIGHTS) from None
+    except SafetensorError as error:
+        raise _unreadable(error) from None
     _fill(
         sam, {name: tensor.float() for name, tensor in state.items()}, "is no sam-nano of its sizes"
     )
     return sam.eval()
+
+
+def read_config(folder: Path) -> NanoConfig:
+    """The sizes of a sam-nano from its folder.
+
+    Raises:
+        ValueError: when `config.json` is missing, unreadable or another model's.
+    """
+    try:
+        return NanoConfig.from_dict(json.loads((folder / "config.json").read_text()))
+    except FileNotFoundError:
+        raise _missing("config.json") from None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise _unreadable(error) from None
+
+
+def _missing(file: str) -> ValueError:
+    return ValueError(f"is no sam-nano folder: {file} is missing")
+
+
+def _unreadable(error: Exception) -> ValueError:
+    return ValueError(f"cannot be read as a sam-nano: {error}")
 
 
 def save_nano(sam: Sam, config: NanoConfig, folder: Path) -> None:

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from model.sam.checkpoint import save_nano
+from model.sam.checkpoint import load_nano, read_config, save_nano
 from model.sam.nano import NanoConfig, build_nano
 from model.sam.nano_decoder import STRIDE_PX
 from model.training.prompts import PromptBatch, PromptStream
 from model.training.sam_card import write_card
 from model.training.steps import Eta, half_precision, hardware, set_lr, take_step
+from model.weights.files import file_hash, weight_files
 
 Report = Callable[[str], None]
 
@@ -76,27 +77,50 @@ class SamRecipe:
             card_images=max(2, round(self.card_images * min(1.0, length))),
         )
 
+    def further(self) -> SamRecipe:
+        """For a model that has been trained already: no small pictures, and smaller steps, so that
+        what it knows is not unlearned."""
+        return replace(self, stages=self.stages[1:], lr=self.lr / 3)
+
 
 def train(
-    out: Path, recipe: SamRecipe, report: Report, *, config: NanoConfig | None = None
+    out: Path,
+    recipe: SamRecipe,
+    report: Report,
+    *,
+    config: NanoConfig | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train sam-nano and write its folder: weights, config, card.
 
     Args:
         out: the folder to write; made when missing.
         report: called with a line of progress every few seconds.
-        config: sizes; those of the bundled model when missing.
+        config: sizes; those of `start`, else of the bundled model, when missing.
+        start: the folder of a sam-nano whose weights to start from.
+
+    Raises:
+        ValueError: when `start` holds no sam-nano.
     """
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sam = build_nano(config or NanoConfig()).to(device, memory_format=torch.channels_last)
+    started: dict[str, Any] = {}
+    if start is not None:
+        config = read_config(start)
+        sam = load_nano(start)
+        started = {"started_from": file_hash(weight_files(start))}
+    else:
+        config = config or NanoConfig()
+        sam = build_nano(config)
+    sam.to(device, memory_format=torch.channels_last)
     start_s = time.monotonic()
     running = _learn(sam.train(), recipe, device, report)
     trained_s = time.monotonic() - start_s
-    save_nano(sam.eval(), config or NanoConfig(), out)
+    save_nano(sam.eval(), config, out)
     write_card(
         out,
         {
+            **started,
             "recipe": asdict(recipe),
             "training_minutes": round(trained_s / 60, 1),
             "hardware": hardware(device),

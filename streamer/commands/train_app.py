@@ -9,6 +9,7 @@ import typer
 
 from streamer.commands.options import OutDir, finite
 from streamer.commands.running import err, out
+from streamer.errors import ConfigError
 
 train_app = typer.Typer(no_args_is_help=True, help="Train the models that come with the product.")
 
@@ -50,10 +51,14 @@ def train_sam_nano(
     length: Annotated[
         float, typer.Option(min=0.001, help="Steps, as a multiple of the recipe's.")
     ] = 1.0,
+    start: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Go on from the weights of this sam-nano.")
+    ] = None,
 ) -> None:
     """Train sam-nano on the synthetic world and write its folder with a card.
 
-    Takes about an hour on two CPU cores; the card says how long it took.
+    Takes about an hour on two CPU cores; the card says how long it took. With --start and another
+    --seed a model learns further from pictures that it has not seen.
 
     Use it with `--set track.sam=FOLDER`.
     """
@@ -65,5 +70,13 @@ def train_sam_nano(
     from model.training.sam_nano import SamRecipe, train
 
     recipe = SamRecipe(seed=seed).scaled(length)
-    train(out_dir, recipe, lambda line: err.print(line, soft_wrap=True, markup=False))
+    try:
+        train(
+            out_dir,
+            recipe.further() if start else recipe,
+            lambda line: err.print(line, soft_wrap=True, markup=False),
+            start=start,
+        )
+    except ValueError as error:
+        raise ConfigError(f"--start {start}: it {error}") from None
     out.print(f"written: {out_dir}; its figures are in {out_dir / 'README.md'}", markup=False)

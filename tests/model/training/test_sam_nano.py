@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,23 @@ def test_a_longer_training_has_more_steps() -> None:
     assert twice == [2 * stage.steps for stage in recipe.stages]
     assert recipe.scaled(2.0).card_images == recipe.card_images
     assert recipe.scaled(0.01).card_images < recipe.card_images
+
+
+def test_training_goes_on_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards: list[dict[str, object]] = []
+    monkeypatch.setattr(sam_nano, "write_card", lambda _, facts, *__: cards.append(facts))
+    recipe = SamRecipe(stages=(Stage(64, 2, 2, 2), Stage(128, 1, 2, 1)), lr=1e-3)
+    train(tmp_path / "one", recipe, lambda _: None, config=CONFIG)
+    further = replace(recipe, seed=1).further()
+    assert further.stages == recipe.stages[1:]
+    assert further.lr < recipe.lr
+    train(tmp_path / "two", replace(further, lr=1e-9), lambda _: None, start=tmp_path / "one")
+    assert cards[1]["started_from"] == file_hash(weight_files(tmp_path / "one"))
+    one, two = (load_nano(tmp_path / name) for name in ("one", "two"))
+    for (name, before), after in zip(one.named_parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(after, before, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_training_goes_on_from_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no sam-nano folder: config\.json is missing"):
+        train(tmp_path / "out", SamRecipe(), lambda _: None, start=tmp_path)

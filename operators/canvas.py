@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 from operators.tracking.canvas_regions import CanvasRegions
 from operators.tracking.canvas_sightings import CanvasRegion, Sighting, View, cuts_of
+from operators.tracking.close_ups import CloseUps
 from operators.tracking.proposals import edge_strength, grouped, island_candidates
 from streamer.canvas_mask import CanvasMask
 from streamer.geometry import BoxXYXY, Viewport
@@ -31,7 +32,7 @@ class _Stream:
     regions: CanvasRegions = field(default_factory=CanvasRegions)
     passed: set[tuple[int, int]] = field(default_factory=set)
     cell_px: int = 1
-    waiting: dict[int, list[int]] = field(default_factory=dict)
+    waiting: dict[Viewport, list[int]] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)
     last_index: int = 0
     last_ns: int = 0
@@ -46,16 +47,18 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
     The viewport says where a window lies, so masks are moved, never estimated. A region is decided
     about when the walk has left its place for good (the source says so with `passed` events, else
     at the end); then an event `region` gives its mask, and one request asks for words about all
-    regions that are seen best in the same window. Data of `region`: box_xyxy (canvas px), mask
+    regions that share a close-up (see `CloseUps`). Data of `region`: box_xyxy (canvas px), mask
     (COCO run-length code of that box, at `scale` mask pixels per canvas pixel), window_xyxy (where
-    it was looked at), first_ns, last_ns, windows (that showed it), joined.
+    it was found), asked_xyxy (the close-up; null when no words are asked), first_ns, last_ns,
+    windows (that showed it), joined.
 
     Args:
-        picture: the path of the picture that the windows come from; the windows with the best
-            views are read again.
+        picture: the path of the picture that the windows come from; close-ups are read from it.
         cache: the source's cache folder.
         min_area_share: smallest region, as a share of a window's area.
         min_short_side_px: regions whose short side is smaller on the screen get no words.
+        close_up_share: how much of a close-up's width or height a region takes. The default suits
+            osprey-nano, which was trained on such sizes; larger models see more from nearer.
     """
 
     resources = Resources(cpus=1)
@@ -67,15 +70,19 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         cache: str = "",
         min_area_share: float = 0.0002,
         min_short_side_px: int = 12,
+        close_up_share: float = 0.15,
     ) -> None:
         if not 0 < min_area_share < 1:
             raise ValueError(f"min_area_share is {min_area_share}; wanted between 0 and 1")
         if min_short_side_px < 1:
             raise ValueError(f"min_short_side_px is {min_short_side_px}; wanted at least 1")
+        if not 0 < close_up_share <= 1:
+            raise ValueError(f"close_up_share is {close_up_share}; wanted between 0 and 1")
         self.picture = picture
         self.cache = cache
         self.min_area_share = min_area_share
         self.min_short_side_px = min_short_side_px
+        self.close_up_share = close_up_share
         self._canvas: Canvas | None = None
         self._streams: dict[str, _Stream] = {}
 
@@ -175,84 +182,68 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
     ) -> list[CaptionRequest | Event]:
         outputs: list[CaptionRequest | Event] = []
         store = stream.regions
+        close_ups = CloseUps(
+            share=self.close_up_share, screen_hw=stream.window_hw, canvas_hw=stream.canvas_hw
+        )
         # in the order of the walk, so that ids follow it
         for region in sorted(due, key=lambda r: (r.first_ns, r.number)):
             if not store.settle(region):
                 continue
-            if region.joined:
-                region.best = self._own_view(region, stream)
             stream.ids[region.number] = len(stream.ids) + 1
-            outputs.append(_event(stream_id, stream, region))
             x0, y0, x1, y1 = region.piece.box_xyxy
             share = region.best.frame_hw[1] / region.best.viewport.width_px
+            view = None
             if min(x1 - x0, y1 - y0) * share >= self.min_short_side_px:
-                stream.waiting.setdefault(region.best.frame_index, []).append(region.number)
-        wanted = {
-            r.best.frame_index for r in store.regions.values() if not (r.decided or r.dropped)
+                view = close_ups.view(region.piece.box_xyxy)
+                stream.waiting.setdefault(view, []).append(region.number)
+            outputs.append(_event(stream_id, stream, region, view))
+        open_yet = {
+            close_ups.view(r.piece.box_xyxy)
+            for r in store.regions.values()
+            if not (r.decided or r.dropped)
         }
-        for index in [i for i in stream.waiting if end or i not in wanted]:
-            regions = [store.regions[number] for number in stream.waiting.pop(index)]
-            outputs += self._requests(stream_id, stream, regions)
+        for view in [view for view in stream.waiting if end or view not in open_yet]:
+            regions = [store.regions[number] for number in stream.waiting.pop(view)]
+            outputs += self._request(stream_id, stream, regions, view, close_ups.hw(view))
         return outputs
 
-    def _requests(
-        self, stream_id: str, stream: _Stream, regions: list[CanvasRegion]
+    def _request(
+        self,
+        stream_id: str,
+        stream: _Stream,
+        regions: list[CanvasRegion],
+        view: Viewport,
+        hw: tuple[int, int],
     ) -> list[CaptionRequest]:
-        """One request for every window; joined regions have windows of their own."""
+        """Words of regions in a close-up; none when no pixel of them is left at its size."""
         if self._canvas is None:
             raise RuntimeError("setup() has to run before process()")
-        by_view: dict[Viewport, list[CanvasRegion]] = {}
-        for region in regions:
-            by_view.setdefault(region.best.viewport, []).append(region)
-        requests = []
-        for view, seen in by_view.items():
-            best = seen[0].best
-            box = (view.x_px, view.y_px, view.width_px, view.height_px)
-            frame = Frame(
-                stream_id=stream_id,
-                index=best.frame_index,
-                time_ns=best.time_ns,
-                image=self._canvas.window(*box, best.frame_hw),
-                viewport=view,
-            )
-            shown = [_shown(region, stream.ids[region.number], frame) for region in seen]
-            kept = [(s, r) for s, r in zip(shown, seen, strict=True) if s is not None]
-            if kept:
-                new: Why = "new"
-                why = tuple(new for _ in kept)
-                requests.append(
-                    CaptionRequest(
-                        frame=frame,
-                        asked_ns=stream.last_ns,
-                        regions=tuple(s for s, _ in kept),
-                        why=why,
-                        start_ns=tuple(r.first_ns for _, r in kept),
-                    )
-                )
-        return requests
-
-    def _own_view(self, region: CanvasRegion, stream: _Stream) -> View:
-        """A window around a region that no window of the walk shows whole."""
-        height, width = stream.canvas_hw
-        x0, y0, x1, y1 = region.piece.box_xyxy
-        rim = max(x1 - x0, y1 - y0) // 10
-        x0, y0, x1, y1 = (
-            max(0, x0 - rim),
-            max(0, y0 - rim),
-            min(width, x1 + rim),
-            min(height, y1 + rim),
+        best = regions[0].best
+        frame = Frame(
+            stream_id=stream_id,
+            index=best.frame_index,
+            time_ns=best.time_ns,
+            image=self._canvas.window(view.x_px, view.y_px, view.width_px, view.height_px, hw),
+            viewport=view,
         )
-        # with as much around it as a window of the walk would show
-        ratio = stream.window_hw[1] / stream.window_hw[0]
-        tall = min(height, max(y1 - y0, round((x1 - x0) / ratio)))
-        top = min(max(0, (y0 + y1 - tall) // 2), height - tall)
-        scale = min(1.0, stream.window_hw[0] / tall, stream.window_hw[1] / (x1 - x0))
-        view = Viewport(
-            x_px=x0, y_px=top, width_px=x1 - x0, height_px=tall,
-            canvas_width_px=width, canvas_height_px=height,
-        )  # fmt: skip
-        hw = (max(1, round(tall * scale)), max(1, round((x1 - x0) * scale)))
-        return replace(region.best, viewport=view, frame_hw=hw)
+        shown = [_shown(region, stream.ids[region.number], frame) for region in regions]
+        kept = [(s, r) for s, r in zip(shown, regions, strict=True) if s is not None]
+        if not kept:
+            return []
+        new: Why = "new"
+        return [
+            CaptionRequest(
+                frame=frame,
+                asked_ns=stream.last_ns,
+                regions=tuple(s for s, _ in kept),
+                why=tuple(new for _ in kept),
+                start_ns=tuple(r.first_ns for _, r in kept),
+            )
+        ]
+
+
+def _box(view: Viewport) -> BoxXYXY:
+    return view.x_px, view.y_px, view.x_px + view.width_px, view.y_px + view.height_px
 
 
 def _open_box(view: Viewport) -> BoxXYXY:
@@ -293,8 +284,7 @@ def _passed(stream: _Stream, region: CanvasRegion) -> bool:
     )
 
 
-def _event(stream_id: str, stream: _Stream, region: CanvasRegion) -> Event:
-    view = region.best.viewport
+def _event(stream_id: str, stream: _Stream, region: CanvasRegion, asked: Viewport | None) -> Event:
     return Event(
         stream_id=stream_id,
         time_ns=stream.last_ns,
@@ -304,23 +294,20 @@ def _event(stream_id: str, stream: _Stream, region: CanvasRegion) -> Event:
             "box_xyxy": list(region.piece.box_xyxy),
             "mask": region.piece.mask.to_json(),
             "scale": round(region.piece.scale, 6),
-            "window_xyxy": [
-                view.x_px, view.y_px, view.x_px + view.width_px, view.y_px + view.height_px,
-            ],
+            "window_xyxy": list(_box(region.best.viewport)),
+            "asked_xyxy": None if asked is None else list(_box(asked)),
             "first_ns": region.first_ns,
             "last_ns": region.last_ns,
             "windows": region.hits,
             "sure": round(region.support, 3),
             "joined": region.joined,
         },
-    )  # fmt: skip
+    )
 
 
 def _shown(region: CanvasRegion, track_id: int, frame: Frame) -> Region | None:
     """A region as a window shows it; None when no pixel of it is left at that size."""
-    view = frame.viewport
-    box = (view.x_px, view.y_px, view.x_px + view.width_px, view.y_px + view.height_px)
-    inside = region.piece.raster(box, frame.hw)
+    inside = region.piece.raster(_box(frame.viewport), frame.hw)
     x, y, w, h = cv2.boundingRect(inside)
     if not w:
         return None

@@ -143,7 +143,11 @@ def _canvas_region() -> dict[str, Any]:
         "additionalProperties": False,
     }
     evidence = {
-        "window_xyxy": {**_BOX, "description": "the window it was looked at in, canvas pixels"},
+        "window_xyxy": {**_BOX, "description": "the window it was found in, canvas pixels"},
+        "asked_xyxy": {
+            "anyOf": [_BOX, absent],
+            "description": "the window shown when its words were asked for, canvas pixels",
+        },
         "caption_id": {"anyOf": [_ID, absent]},
         "mean_logprob": {"anyOf": [{"type": "number", "maximum": 0}, absent]},
         "model": {"type": ["string", "null"]},

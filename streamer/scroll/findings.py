@@ -17,12 +17,14 @@ from streamer.records import SCHEMA_VERSION, Caption, Event, record_id
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A region of the canvas and its words; the evidence is the window it was looked at in."""
+    """A region of the canvas and its words; the evidence are the window in which it was found and
+    the one that was shown when its words were asked for."""
 
     stream_id: str
     region_id: int
     shape: CanvasMask
     window_xyxy: BoxXYXY
+    asked_xyxy: BoxXYXY | None
     first_ns: int
     last_ns: int
     sure: float
@@ -102,6 +104,7 @@ def _finding(event: Event, caption: Caption | None) -> Finding:
         region_id=int(event.track_id or 0),
         shape=CanvasMask(_box(data["box_xyxy"]), Mask.from_json(data["mask"])),
         window_xyxy=_box(data["window_xyxy"]),
+        asked_xyxy=_box(data["asked_xyxy"]) if data["asked_xyxy"] else None,
         first_ns=int(data["first_ns"]),
         last_ns=int(data["last_ns"]),
         sure=float(data["sure"]),
@@ -137,6 +140,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "joined": finding.joined,
         "evidence": {
             "window_xyxy": list(finding.window_xyxy),
+            "asked_xyxy": list(finding.asked_xyxy) if finding.asked_xyxy else None,
             "caption_id": caption.id if caption else None,
             "mean_logprob": None if logprob is None else round(logprob, 4),
             "model": caption.model if caption else None,

@@ -100,10 +100,21 @@ def bench_scroll(
     height: Annotated[int, typer.Option(min=1024, help="Of the picture written.")] = 5000,
     windows: Annotated[int, typer.Option(min=1, help="Windows a round.")] = 100,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each kind.")] = 5,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Instead: memory of a walk, and of a tenth of it.")
+    ] = False,
+    zoom: Annotated[
+        list[float] | None,
+        typer.Option(min=0.001, help="Of the walk, a level each; chosen from the size if absent."),
+    ] = None,
     json_path: JsonFile = None,
 ) -> None:
     """Windows a second from a large picture, against a plain pyvips loop."""
     needs_scroll()
+    if memory:
+        from streamer.commands.bench_walk import bench_walk
+
+        raise typer.Exit(bench_walk(width=width, height=height, zooms=zoom, json_path=json_path))
     from streamer.commands.bench_scroll import bench_scroll as bench
 
     code = bench(

@@ -28,7 +28,7 @@ def bench_scroll(
         if file is None:
             file = Path(folder) / "scroll.tif"
             err.print(f"writing a pyramid TIFF of {width}x{height} px ...")
-            _write_picture(file, width, height)
+            write_picture(file, width, height)
         canvas = Canvas(str(file))
         side = min(_WINDOW_PX, *canvas.hw)
         rng = np.random.default_rng(5)
@@ -94,8 +94,8 @@ def _said(rates: dict[str, list[float]], i: int) -> str:
     return ", ".join(f"{name} {values[i]:.1f}/s" for name, values in rates.items())
 
 
-def _write_picture(path: Path, width: int, height: int) -> None:
-    """One block of a synthetic scroll, repeated: written without being held."""
+def write_picture(path: Path, width: int, height: int) -> None:
+    """One block of a synthetic scroll, repeated: a pyramid TIFF, written without being held."""
     from model.synthetic.scroll import Scroll
 
     block = Scroll(1, width_px=2048, height_px=max(64, height), objects=12).block(0)

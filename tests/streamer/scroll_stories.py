@@ -19,8 +19,8 @@ def region(
         stream_id="s", time_ns=number * 1000, kind="region", track_id=number,
         data={
             "box_xyxy": list(box), "mask": mask.to_json(), "scale": 1.0,
-            "window_xyxy": list(window), "asked_xyxy": list(window), "first_ns": 0, "last_ns": 10, "windows": 2, "sure": 1.0,
-            "joined": False,
+            "window_xyxy": list(window), "asked_xyxy": list(window), "first_ns": 0, "last_ns": 10,
+            "windows": 2, "sure": 1.0, "joined": False,
         },
     )  # fmt: skip
     if not text:

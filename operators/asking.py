@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.segmenting import load_segmenter
 from streamer.errors import ConfigError, WeightsError
 from streamer.geometry import BoxXYXY
 from streamer.viewer.asking import MOST_REGIONS, Asker, Found, Look, Point, Turn
@@ -59,14 +60,7 @@ class OspreyAsker(Asker):
         Raises:
             WeightsError: when weights are missing or do not fit, or there is no such device.
         """
-        try:
-            from model.sam.segmenter import Segmenter
-        except ModuleNotFoundError as error:
-            if error.name != "segment_anything":
-                raise
-            raise WeightsError(
-                "asking needs segment-anything; pip install 'osprey-streamer[view]'"
-            ) from None
+        segmenter = load_segmenter(sam, sam_type, device)
         from model.osprey.captioner import OspreyCaptioner
         from model.weights import weights_folder
 
@@ -74,13 +68,6 @@ class OspreyAsker(Asker):
             captioner = OspreyCaptioner.from_folder(weights_folder(weights), device=device)
         except (OSError, ValueError) as error:
             raise WeightsError(f"weights {weights!r} cannot be used: {error}") from None
-        try:
-            if sam.endswith(".pth"):
-                segmenter = Segmenter.from_checkpoint(sam, kind=sam_type, device=device)
-            else:
-                segmenter = Segmenter.nano("sam-nano" if sam == "nano" else sam, device=device)
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"SAM {sam!r} cannot be used: {error}") from None
         return cls(captioner, segmenter)
 
     def look(self, image: NDArray[np.uint8]) -> Look:

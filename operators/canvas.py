@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from operators.segmenting import TYPES, load_segmenter
+from operators.tracking.canvas_finding import sightings
 from operators.tracking.canvas_regions import CanvasRegions
-from operators.tracking.canvas_sightings import CanvasRegion, Sighting, View, cuts_of
+from operators.tracking.canvas_sightings import CanvasRegion
 from operators.tracking.close_ups import CloseUps
-from operators.tracking.proposals import edge_strength, grouped, island_candidates
-from streamer.canvas_mask import CanvasMask
 from streamer.geometry import BoxXYXY, Viewport
 from streamer.interfaces import Operator, Resources
 from streamer.mask import Mask
 from streamer.records import CaptionRequest, Event, Frame, Region, Why
 from streamer.sources.canvas import Canvas
 
-_AT_RIM_SHARE = 0.15
+if TYPE_CHECKING:
+    from model.sam.segmenter import Segmenter
+
 _OUTSIDE_PX = 16  # beyond the canvas there is nothing to be cut
 
 
@@ -59,6 +61,10 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         min_short_side_px: regions whose short side is smaller on the screen get no words.
         close_up_share: how much of a close-up's width or height a region takes. The default suits
             osprey-nano, which was trained on such sizes; larger models see more from nearer.
+        sam: SAM proposes regions too, in every window: "nano" for the model that comes with the
+            product, the folder of another sam-nano, a `sam_vit_*.pth` file, or "" for none.
+        sam_type: vit_b, vit_l or vit_h, the type of a `.pth` file.
+        device: where SAM runs: "auto", "cpu", "cuda", ...
     """
 
     resources = Resources(cpus=1)
@@ -71,6 +77,9 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         min_area_share: float = 0.0002,
         min_short_side_px: int = 12,
         close_up_share: float = 0.15,
+        sam: str = "",
+        sam_type: str = "vit_b",
+        device: str = "auto",
     ) -> None:
         if not 0 < min_area_share < 1:
             raise ValueError(f"min_area_share is {min_area_share}; wanted between 0 and 1")
@@ -78,21 +87,30 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
             raise ValueError(f"min_short_side_px is {min_short_side_px}; wanted at least 1")
         if not 0 < close_up_share <= 1:
             raise ValueError(f"close_up_share is {close_up_share}; wanted between 0 and 1")
+        if sam_type not in TYPES:
+            raise ValueError(f"sam_type is {sam_type!r}; wanted {', '.join(TYPES)}")
         self.picture = picture
         self.cache = cache
         self.min_area_share = min_area_share
         self.min_short_side_px = min_short_side_px
         self.close_up_share = close_up_share
+        self.sam = sam
+        self.sam_type = sam_type
+        self.device = device
+        self._segmenter: Segmenter | None = None
         self._canvas: Canvas | None = None
         self._streams: dict[str, _Stream] = {}
 
     def setup(self) -> None:
-        """Open the picture.
+        """Open the picture, and load SAM when it is wanted.
 
         Raises:
-            InputError: when it cannot be read.
+            InputError: when the picture cannot be read.
+            WeightsError: when SAM is missing or does not fit.
         """
         self._canvas = Canvas(self.picture, self.cache)
+        if self.sam:
+            self._segmenter = load_segmenter(self.sam, self.sam_type, self.device)
 
     def process(self, items: Sequence[Frame | Event]) -> list[CaptionRequest | Event]:
         outputs: list[CaptionRequest | Event] = []
@@ -127,7 +145,7 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
             self._streams[stream_id] = pickle.loads(state)
 
     def close(self) -> None:
-        self._canvas = None
+        self._canvas = self._segmenter = None
 
     def _see(self, stream: _Stream, frame: Frame) -> None:
         stream.last_index, stream.last_ns = frame.index, frame.time_ns
@@ -137,45 +155,8 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         stream.window_hw = (
             max(stream.window_hw[0], frame.hw[0]), max(stream.window_hw[1], frame.hw[1])
         )  # fmt: skip
-        stream.regions.see(self._sightings(frame), _open_box(view), frame.time_ns)
-
-    def _sightings(self, frame: Frame) -> list[Sighting]:
-        height, width = frame.hw
-        if min(height, width) < 16:
-            return []  # a picture of a few lines holds no region
-        edges = edge_strength(frame.image)
-        least_px = int(max(40, self.min_area_share * height * width))
-        found = island_candidates(
-            frame.image, edges, least_px, at_rim_share=_AT_RIM_SHARE, longest_share=1.0
-        )
-        found = grouped(found, edges, _AT_RIM_SHARE)
-        view = frame.viewport
-        sx, sy = view.width_px / width, view.height_px / height
-        sightings = []
-        for candidate in found:
-            x0, y0, x1, y1 = candidate.box
-            box = (
-                view.x_px + math.floor(x0 * sx), view.y_px + math.floor(y0 * sy),
-                view.x_px + math.ceil(x1 * sx), view.y_px + math.ceil(y1 * sy),
-            )  # fmt: skip
-            piece = CanvasMask(box, Mask.encode(candidate.inside))
-            margin = min(x0, y0, width - x1, height - y1) / min(height, width)
-            sightings.append(
-                Sighting(
-                    piece=piece,
-                    strength=candidate.strength,
-                    cuts=cuts_of(box, view, frame.hw),
-                    view=View(
-                        frame_index=frame.index,
-                        time_ns=frame.time_ns,
-                        viewport=view,
-                        frame_hw=frame.hw,
-                        # finer windows first, then those that show what lies around
-                        quality=1 / sx + 0.5 * min(0.2, max(0.0, margin)),
-                    ),
-                )
-            )
-        return sightings
+        seen = sightings(frame, self.min_area_share, self._segmenter)
+        stream.regions.see(seen, _open_box(view), frame.time_ns)
 
     def _settle(
         self, stream_id: str, stream: _Stream, due: Sequence[CanvasRegion], end: bool = False

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.segmenting import TYPES, load_segmenter
 from operators.tracking.refining import Refiner
 from operators.tracking.resize import full_size, shrunk
 from operators.tracking.track_state import Track as State
 from operators.tracking.tracker import Step, Tracker, TrackerConfig
-from streamer.errors import WeightsError
 from streamer.interfaces import Operator, Resources
 from streamer.records import Event, Frame, Region, TrackedFrame
 
@@ -67,8 +66,8 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             raise ValueError(f"min_area_share is {min_area_share}; wanted between 0 and 1")
         if max_tracks < 1 or work_height_px < 64:
             raise ValueError("max_tracks is at least 1 and work_height_px at least 64")
-        if sam_type not in ("vit_b", "vit_l", "vit_h"):
-            raise ValueError(f"sam_type is {sam_type!r}; wanted vit_b, vit_l or vit_h")
+        if sam_type not in TYPES:
+            raise ValueError(f"sam_type is {sam_type!r}; wanted {', '.join(TYPES)}")
         if sam_every_s <= 0:
             raise ValueError(f"sam_every_s is {sam_every_s}; wanted more than 0 seconds")
         self.config = TrackerConfig(
@@ -95,30 +94,8 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         Raises:
             WeightsError: when it is missing or does not fit.
         """
-        if not self.sam:
-            return
-        nano = self.sam == "nano" or Path(self.sam).is_dir()
-        if not nano and not Path(self.sam).is_file():  # said before anything is loaded
-            raise WeightsError(
-                f"{self.sam}: no such SAM checkpoint; download one from the segment-anything "
-                "page, or say nano"
-            )
-        try:
-            from model.sam.segmenter import Segmenter
-
-            if nano:
-                name = "sam-nano" if self.sam == "nano" else self.sam
-                self._segmenter = Segmenter.nano(name, device=self.device)
-            else:
-                self._segmenter = Segmenter.from_checkpoint(
-                    self.sam, kind=self.sam_type, device=self.device
-                )
-        except ModuleNotFoundError:
-            raise WeightsError(
-                "sam needs segment-anything; pip install 'osprey-streamer[sam]'"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{self.sam}: {error}") from error
+        if self.sam:
+            self._segmenter = load_segmenter(self.sam, self.sam_type, self.device)
 
     def process(self, items: Sequence[Frame | Event]) -> list[TrackedFrame | Event]:
         outputs: list[TrackedFrame | Event] = []

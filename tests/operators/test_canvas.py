@@ -15,6 +15,7 @@ pytest.importorskip("pyvips")
 
 from operators.canvas import TrackCanvas
 from streamer.canvas_mask import CanvasMask
+from streamer.errors import WeightsError
 from streamer.mask import Mask
 from streamer.records import CaptionRequest, Event
 from streamer.sources.pan_image import PanImage
@@ -49,12 +50,15 @@ def scroll(tmp_path_factory: pytest.TempPathFactory) -> str:
 Run = Callable[..., tuple[list[Event], list[CaptionRequest]]]
 
 
-def walk(path: str, **options: object) -> tuple[list[Event], list[CaptionRequest]]:
+def walk(
+    path: str, segmenter: object = None, **options: object
+) -> tuple[list[Event], list[CaptionRequest]]:
     settings = {"window_width": 320, "window_height": 240, "overlap": 0.4, **options}
     source = PanImage(path, **settings)  # type: ignore[arg-type]
     source.open()
     operator = TrackCanvas(path, min_short_side_px=4)
     operator.setup()
+    operator._segmenter = segmenter  # type: ignore[assignment]
     made = [r for record in source.read() for r in operator.process([record])]
     made += operator.flush(source.stream_id)
     events = [r for r in made if isinstance(r, Event) and r.kind == "region"]
@@ -126,6 +130,39 @@ def test_a_region_longer_than_a_window_is_joined(tmp_path: Path) -> None:
     assert view.x_px + view.width_px > 1600
     x0, _, x1, _ = request.regions[0].box_xyxy
     assert x1 - x0 > 0.8 * request.frame.hw[1]
+
+
+class Dark:
+    """Proposes what is darker than the ground, however soft its outline is."""
+
+    def propose(self, image: U8) -> list[NDArray[np.bool_]]:
+        dark = (cv2.GaussianBlur(image, (9, 9), 0).mean(axis=2) < 150).view(np.uint8)
+        count, labels = cv2.connectedComponents(dark)
+        return [labels == i for i in range(1, count)]
+
+
+def test_what_only_sam_sees_is_found_and_what_both_see_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "soft.png")
+    hard = BOXES[::2]
+    image = painted(hard).astype(np.float32)
+    y, x = np.mgrid[: HW[0], : HW[1]]
+    centres = [(int((b[0] + b[2]) / 2), int((b[1] + b[3]) / 2)) for b in BOXES[1::2]]
+    for cx, cy in centres:
+        image *= 1 - 0.8 * np.exp(-(((x - cx) ** 2 + (y - cy) ** 2) / 400))[..., None]
+    Image.fromarray(image.astype(np.uint8)).save(path)
+    alone, _ = walk(path)
+    events, requests = walk(path, segmenter=Dark())
+    check_all_found(events, hard)
+    soft = [(cx - 19, cy - 19, cx + 19, cy + 19) for cx, cy in centres]
+    check_all_found(events, soft, least=0.7)
+    assert len(events) == len(BOXES) > len(alone)
+    asked = {region.track_id for request in requests for region in request.regions}
+    assert asked == {event.track_id for event in events}
+
+
+def test_a_sam_that_is_not_there_is_named(scroll: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"nothing\.pth: no such SAM checkpoint"):
+        TrackCanvas(scroll, sam=str(tmp_path / "nothing.pth")).setup()
 
 
 def test_what_no_window_shows_whole_is_not_reported(tmp_path: Path) -> None:

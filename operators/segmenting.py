@@ -1,0 +1,47 @@
+"""Which SAM a setting means, loaded once its files are known to be there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.errors import WeightsError
+
+if TYPE_CHECKING:
+    from model.sam.segmenter import Segmenter
+
+TYPES = ("vit_b", "vit_l", "vit_h")
+
+
+def load_segmenter(sam: str, sam_type: str = "vit_b", device: str = "auto") -> Segmenter:
+    """A SAM.
+
+    Args:
+        sam: "nano" for the model that comes with the product, the folder of another sam-nano, or a
+            `sam_vit_*.pth` file as released.
+        sam_type: vit_b, vit_l or vit_h, the type of a `.pth` file.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        WeightsError: when it is missing or does not fit, or segment-anything is not installed.
+    """
+    nano = sam == "nano" or Path(sam).is_dir()
+    if not nano and not Path(sam).is_file():  # said before anything is loaded
+        raise WeightsError(
+            f"{sam}: no such SAM checkpoint; download one from the segment-anything page, or say "
+            "nano"
+        )
+    try:
+        from model.sam.segmenter import Segmenter
+
+        if nano:
+            return Segmenter.nano("sam-nano" if sam == "nano" else sam, device=device)
+        return Segmenter.from_checkpoint(sam, kind=sam_type, device=device)
+    except ModuleNotFoundError as error:
+        if error.name != "segment_anything":
+            raise
+        raise WeightsError(
+            "sam needs segment-anything; pip install 'osprey-streamer[sam]'"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{sam}: {error}") from error

@@ -1,4 +1,5 @@
-"""What a window of a canvas shows: islands behind closed edges, and the masks of a SAM."""
+"""What a window of a canvas shows: islands behind closed edges, what stands out against the ground,
+and the masks of a SAM."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.candidate import Candidate, make_candidate
+from operators.tracking.candidate import Candidate, common_areas, make_candidate
 from operators.tracking.canvas_sightings import Sighting, View, cuts_of
 from operators.tracking.proposals import (
     edge_strength,
@@ -17,6 +18,7 @@ from operators.tracking.proposals import (
     island_candidates,
     without_doubles,
 )
+from operators.tracking.standing_out import standing_out
 from streamer.canvas_mask import CanvasMask
 from streamer.mask import Mask
 from streamer.records import Frame
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from model.sam.segmenter import Segmenter
 
 _AT_RIM_SHARE = 0.15
+_KNOWN = 0.1
 
 
 def sightings(frame: Frame, min_area_share: float, segmenter: Segmenter | None) -> list[Sighting]:
@@ -43,6 +46,8 @@ def sightings(frame: Frame, min_area_share: float, segmenter: Segmenter | None) 
         frame.image, edges, least_px, at_rim_share=_AT_RIM_SHARE, longest_share=1.0
     )
     found = grouped(found, edges, _AT_RIM_SHARE)
+    largest_px = round(_AT_RIM_SHARE * height * width)
+    found += _new(standing_out(frame.image, edges, least_px, largest_px), found)
     if segmenter is not None:
         masks = segmenter.propose(frame.image)
         found = without_doubles([*_proposed(masks, edges, least_px), *found])
@@ -73,6 +78,17 @@ def sightings(frame: Frame, min_area_share: float, segmenter: Segmenter | None) 
             )
         )
     return seen
+
+
+def _new(candidates: Sequence[Candidate], known: Sequence[Candidate]) -> list[Candidate]:
+    """Those that have hardly anything in common with what is known."""
+    common = common_areas(candidates, known)
+    return [
+        candidate
+        for candidate, shared in zip(candidates, common, strict=True)
+        if shared.sum() < _KNOWN * candidate.area_px
+        and not any(px > _KNOWN * other.area_px for px, other in zip(shared, known, strict=True))
+    ]
 
 
 def _proposed(

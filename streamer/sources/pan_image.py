@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -15,7 +16,8 @@ from streamer.sources.canvas import Canvas
 from streamer.sources.paths import KINDS, Stop, Walk, plan_walk, with_pauses
 from streamer.sources.walk_record import walk_event
 
-_SKETCH_PX = 8192
+_SKETCH_PX = 8192  # on its longer side
+_SKETCH_AREA_PX = 4_000_000
 
 
 class PanImage(Source):
@@ -166,7 +168,8 @@ def last_seen(walk: Walk) -> tuple[int, dict[int, list[list[int]]]]:
 
 def busyness(canvas: Canvas, stops: tuple[Stop, ...]) -> list[float]:
     """How much there is to see at every stop: mean strength of edges in a small copy."""
-    sketch = canvas.thumbnail(_SKETCH_PX)
+    longest_px = math.sqrt(_SKETCH_AREA_PX * max(canvas.hw) / min(canvas.hw))
+    sketch = canvas.thumbnail(max(1, min(_SKETCH_PX, int(longest_px))))
     grey = cv2.cvtColor(sketch, cv2.COLOR_RGB2GRAY)
     edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     sums: NDArray[np.float64] = cv2.integral(edges, sdepth=cv2.CV_64F)

@@ -9,6 +9,7 @@ that runs outside does so too; then no words are known in time, and everything i
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -17,31 +18,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.redaction.kept import Kept, around, clipped, mark, moved
+from operators.redaction.standing_out import StandingOut
 from operators.rulebook.book import read_book
 from operators.rulebook.wanted import hear
 from streamer.interfaces import Operator, Resources
 from streamer.mask import Mask
-from streamer.records import Caption, Event, Region, TrackedFrame
+from streamer.records import Caption, Event, Frame, Region, TrackedFrame
 from streamer.words import check_category
 
 _UNKNOWN = ("", "object")
 _BLOCKS = 6  # along the longer side: too few to know a face by
-
-
-@dataclass(eq=False)
-class _Kept:
-    """Where a chosen track was last seen, and how it moved then (px a second; None: seen once)."""
-
-    mask: Mask
-    time_ns: int
-    speed_px_s: tuple[float, float] | None = None
+_REACH = 0.5  # of the root of a mask's area: so far from it the rest of it may lie
 
 
 @dataclass(eq=False)
 class _Stream:
-    kept: dict[int, _Kept] = field(default_factory=dict)
+    queue: deque[TrackedFrame | Event] = field(default_factory=deque)
+    kept: dict[int, Kept] = field(default_factory=dict)
     chosen: dict[int, bool] = field(default_factory=dict)
     zones: dict[str, Any] | None = None
+    out: StandingOut = field(default_factory=StandingOut)
 
 
 class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
@@ -51,12 +48,21 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
     yet is covered. A track that is missed for a moment stays covered where it was and where it
     was going.
 
+    Trackers see things late and not the whole of them. So frames are held back for `delay_s`, and
+    a track that is seen in that time is covered before it, where it may have come from. What
+    stands out of the picture near a chosen track is covered with it, and what stands out or moves
+    while no track explains it is covered too: on busy ground more than is wanted, before plain
+    ground hardly more.
+
     Args:
         categories: what is covered; an empty list covers every region, whatever it is.
-        zones: a rule file; only regions that touch one of its zones are covered. "" for anywhere.
+        zones: a rule file; only what touches one of its zones, with its margin, is covered. "" for
+            anywhere.
         how: "blur", "pixelate" or "fill".
         margin: around the mask, a share of the picture's height.
         hold_s: a track that is not seen stays covered for so long.
+        delay_s: pictures come so much later; 0 for at once.
+        unexplained: also cover what stands out and is no track, or only beside one.
         sure: words less probable than this (mean over tokens, 0..1) uncover nothing.
         fill_rgb: for "fill".
     """
@@ -71,11 +77,15 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
         how: Literal["blur", "pixelate", "fill"] = "blur",
         margin: float = 0.03,
         hold_s: float = 1.0,
+        delay_s: float = 0.4,
+        unexplained: bool = True,
         sure: float = 0.8,
         fill_rgb: list[int] | None = None,
     ) -> None:
         if not 0 <= margin <= 0.5 or not 0 <= hold_s <= 60 or not 0 <= sure <= 1:
             raise ValueError("margin is 0..0.5, hold_s 0..60 seconds, sure a probability 0..1")
+        if not 0 <= delay_s <= 2:
+            raise ValueError(f"delay_s is {delay_s}; 0..2 seconds, whose pictures are kept")
         if how not in ("blur", "pixelate", "fill"):
             raise ValueError(f"how is {how!r}; blur, pixelate or fill")
         colour = [0, 0, 0] if fill_rgb is None else fill_rgb
@@ -88,6 +98,8 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
         self.how = how
         self.margin = margin
         self.hold_ns = round(hold_s * 1e9)
+        self.delay_ns = round(delay_s * 1e9)
+        self.unexplained = unexplained
         self.sure = sure
         self.fill_rgb = tuple(colour)
         self._streams: dict[str, _Stream] = {}
@@ -100,19 +112,15 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
             stream = self._streams.setdefault(item.stream_id, _Stream())
             if isinstance(item, Caption):
                 self._hear(stream, item)
-            elif isinstance(item, Event):
-                if item.kind == "cut":
-                    stream.kept.clear()
-                elif item.kind == "track_end" and item.track_id is not None:
-                    stream.chosen.pop(item.track_id, None)
-                outputs.append(item)
-            else:
-                outputs.append(self._covered(stream, item))
+                continue
+            stream.queue.append(item)
+            while stream.queue and item.order_ns - stream.queue[0].order_ns >= self.delay_ns:
+                outputs.append(self._next(stream))
         return outputs
 
     def flush(self, stream_id: str) -> list[TrackedFrame | Event]:
-        self._streams.pop(stream_id, None)
-        return []
+        stream = self._streams.pop(stream_id, _Stream())
+        return [self._next(stream) for _ in range(len(stream.queue))]
 
     def snapshot(self, stream_id: str) -> bytes:
         stream = self._streams.get(stream_id)
@@ -121,6 +129,18 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
     def restore(self, stream_id: str, state: bytes) -> None:
         if state:
             self._streams[stream_id] = pickle.loads(state)
+
+    def _next(self, stream: _Stream) -> TrackedFrame | Event:
+        """What has waited longest."""
+        item = stream.queue.popleft()
+        if isinstance(item, TrackedFrame):
+            return self._covered(stream, item)
+        if item.kind == "cut":
+            stream.kept.clear()
+            stream.out.cut()
+        elif item.kind == "track_end" and item.track_id is not None:
+            stream.chosen.pop(item.track_id, None)
+        return item
 
     def _hear(self, stream: _Stream, caption: Caption) -> None:
         """Once called one of the chosen, always covered; uncovered only by sure words."""
@@ -134,24 +154,46 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
 
     def _covered(self, stream: _Stream, tracked: TrackedFrame) -> TrackedFrame:
         frame = tracked.frame
+        others = []
         for region in tracked.regions:
             if self._is_chosen(stream, region):
-                stream.kept[region.track_id] = _moved(
+                stream.kept[region.track_id] = moved(
                     stream.kept.get(region.track_id), region, frame.time_ns
                 )
             else:
                 stream.kept.pop(region.track_id, None)
+                others.append(region.mask)
         for track_id, kept in list(stream.kept.items()):
             if frame.time_ns - kept.time_ns > self.hold_ns:
                 del stream.kept[track_id]
         inside = np.zeros(frame.hw, np.uint8)
-        for kept in stream.kept.values():
-            if kept.mask.hw == frame.hw:
-                self._paint(inside, kept, (frame.time_ns - kept.time_ns) / 1e9)
+        seen = {region.track_id for region in tracked.regions}
+        near = [*stream.kept.values(), *self._coming(stream, seen)]
+        here = [kept for kept in near if kept.mask.hw == frame.hw]
+        if self.unexplained:
+            self._mark_unexplained(inside, stream, frame, here, others)
+        margin_px = self.margin * frame.hw[0]
+        for kept in here:
+            missed_s = (frame.time_ns - kept.time_ns) / 1e9
+            mark(inside, around(kept, missed_s, margin_px * (1 + 2 * abs(missed_s))))
         if not inside.any():
             return tracked
         image = self._cover(frame.image, inside)
         return replace(tracked, frame=replace(frame, image=image))
+
+    def _coming(self, stream: _Stream, seen: set[int]) -> list[Kept]:
+        """Chosen tracks that are not seen now, but soon: where they are first, how they go on."""
+        coming: dict[int, list[Kept]] = {}
+        for item in stream.queue:
+            if not isinstance(item, TrackedFrame):
+                if item.kind == "cut":
+                    break
+                continue
+            for region in item.regions:
+                if region.track_id not in seen and self._is_chosen(stream, region):
+                    ways = coming.setdefault(region.track_id, [])
+                    ways.append(moved(ways[-1] if ways else None, region, item.frame.time_ns))
+        return [Kept(w[0].mask, w[0].time_ns, w[-1].speed_px_s) for w in coming.values()]
 
     def _is_chosen(self, stream: _Stream, region: Region) -> bool:
         if not region.mask.area_px:
@@ -160,31 +202,51 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
             return False
         if self.book is None:
             return True
-        if stream.zones is None:
-            stream.zones = self.book.bind(region.mask.hw)[0]
-        return any(zone.share(region.mask) > 0 for zone in stream.zones.values())
+        margin_px = self.margin * region.mask.height_px
+        x, y, pixels = clipped(around(Kept(region.mask, 0), 0.0, margin_px), region.mask.hw)
+        rows, columns = slice(y, y + pixels.shape[0]), slice(x, x + pixels.shape[1])
+        zones = self._zones(stream, region.mask.hw)
+        return any((zone.inside[rows, columns] & pixels).any() for zone in zones.values())
 
-    def _paint(self, inside: NDArray[np.uint8], kept: _Kept, missed_s: float) -> None:
-        """Mark a mask with its margin; while it is missed, all the way that it may have gone."""
-        height, width = inside.shape
-        (x0, y0, x1, y1), dense = kept.mask.decode_box()
-        margin_px = int(np.ceil(self.margin * height * (1 + 2 * missed_s)))
-        dx, dy = (round(v * missed_s) for v in kept.speed_px_s or (0.0, 0.0))
-        left, top = min(0, dx) - margin_px, min(0, dy) - margin_px
-        right, bottom = max(0, dx) + margin_px, max(0, dy) + margin_px
-        window = np.zeros((y1 - y0 + bottom - top, x1 - x0 + right - left), np.uint8)
-        steps = max(1, max(abs(dx), abs(dy)) // max(1, margin_px) + 1) if missed_s else 1
-        for step in range(steps + 1):
-            x, y = dx * step // steps - left, dy * step // steps - top
-            window[y : y + y1 - y0, x : x + x1 - x0] |= dense
-        size = 2 * margin_px + 1
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-        window = cv2.dilate(window, kernel)
-        x, y = x0 + left, y0 + top
-        ax, ay = max(0, x), max(0, y)
-        bx, by = min(width, x + window.shape[1]), min(height, y + window.shape[0])
-        if ax < bx and ay < by:
-            inside[ay:by, ax:bx] |= window[ay - y : by - y, ax - x : bx - x]
+    def _mark_unexplained(
+        self,
+        inside: NDArray[np.uint8],
+        stream: _Stream,
+        frame: Frame,
+        chosen: list[Kept],
+        others: list[Mask],
+    ) -> None:
+        """What stands out: near chosen tracks all of it, elsewhere what other tracks are not."""
+        shown = stream.out.look(frame.image, frame.time_ns)
+        explained = np.zeros(frame.hw, np.uint8)
+        margin_px = self.margin * frame.hw[0]
+        for mask in others:
+            if mask.area_px:
+                mark(explained, around(Kept(mask, 0), 0.0, margin_px))
+        things = shown.things & (1 - explained)
+        inside |= self._in_zones(stream, things) if self.book else things
+        near = np.zeros(frame.hw, np.uint8)
+        for kept in chosen:
+            reach_px = margin_px + _REACH * kept.mask.area_px**0.5
+            mark(near, around(kept, (frame.time_ns - kept.time_ns) / 1e9, reach_px))
+        inside |= near & shown.off_ground & (1 - explained)
+
+    def _in_zones(self, stream: _Stream, things: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The things that touch a zone."""
+        assert self.book is not None
+        zones = self._zones(stream, (things.shape[0], things.shape[1]))
+        count, labels = cv2.connectedComponents(things, connectivity=8)
+        touching = np.zeros(count, bool)
+        for zone in zones.values():
+            touching[np.unique(labels[zone.inside])] = True
+        touching[0] = False
+        return np.asarray(touching[labels].view(np.uint8), np.uint8)
+
+    def _zones(self, stream: _Stream, hw: tuple[int, int]) -> dict[str, Any]:
+        assert self.book is not None
+        if stream.zones is None:
+            stream.zones = self.book.bind(hw)[0]
+        return stream.zones
 
     def _cover(self, image: NDArray[np.uint8], inside: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A copy of the picture with the marked pixels covered, one connected part at a time."""
@@ -203,19 +265,3 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
             way = cv2.INTER_LINEAR if self.how == "blur" else cv2.INTER_NEAREST
             window[hidden] = cv2.resize(coarse, (w, h), interpolation=way)[hidden]
         return picture
-
-
-def _moved(before: _Kept | None, region: Region, now_ns: int) -> _Kept:
-    """Where a region is now, and how fast it moves, smoothed over a few frames."""
-    if before is None or before.time_ns >= now_ns:
-        return _Kept(region.mask, now_ns)
-    past_s = (now_ns - before.time_ns) / 1e9
-    edges = [
-        (a - b) / past_s for a, b in zip(region.mask.box_xyxy, before.mask.box_xyxy, strict=True)
-    ]
-    # of something that comes in at the picture's border, only the inner edge moves
-    fastest = (max(edges[0::2], key=abs), max(edges[1::2], key=abs))
-    if before.speed_px_s is None:
-        return _Kept(region.mask, now_ns, fastest)
-    vx, vy = (0.5 * old + 0.5 * new for old, new in zip(before.speed_px_s, fastest, strict=True))
-    return _Kept(region.mask, now_ns, (vx, vy))

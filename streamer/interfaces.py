@@ -78,6 +78,8 @@ class Operator(ABC, Generic[In, Out]):
 
     `keyed`: one worker owns a stream and sees its items in order (trackers). Otherwise workers
     are a pool and items of a stream may go to any of them (captioning).
+    `delay_ns`: of a keyed one that looks ahead: what it makes lies at most so far before the item
+    that it was given last; whoever merges it with others waits for it.
     `forgets_at_cuts`: from the frame of a `cut` event on, a keyed one makes what a new one would
     make, but for the numbers of tracks and frames.
     """
@@ -85,6 +87,7 @@ class Operator(ABC, Generic[In, Out]):
     resources: ClassVar[Resources] = Resources()
     batch_size: int = 1
     keyed: ClassVar[bool] = False
+    delay_ns: int = 0
     forgets_at_cuts: bool = False
 
     def setup(self) -> None:
@@ -93,7 +96,8 @@ class Operator(ABC, Generic[In, Out]):
     @abstractmethod
     def process(self, items: Sequence[In]) -> list[Out]:
         """Work on 1..batch_size items. The outputs of a batch must not depend on how the items
-        were cut into batches, and their `order_ns` must not lie before the first item's."""
+        were cut into batches, and their `order_ns` must not lie before the first item's; with
+        `delay_ns`, not further before the last item of the batch before."""
 
     def flush(self, stream_id: str) -> list[Out]:
         """End of a stream: whatever is still held back."""

@@ -149,10 +149,13 @@ def _run(
         at = 0
         for size in sizes:
             batch = items[at : at + size]
+            first_ns = batch[0].order_ns
+            if operator.delay_ns:
+                first_ns = items[max(0, at - 1)].order_ns - operator.delay_ns
             at += size
             made = operator.process(batch)
             for record in made:
-                if record.order_ns < batch[0].order_ns:
+                if record.order_ns < first_ns:
                     raise ContractError(f"{record!r} comes before the item that caused it")
             outputs += made
         outputs += operator.flush(stream_id)

@@ -47,11 +47,11 @@ class Cross(Rule):
         for seen in moment.gone:
             self._ways.pop(seen.track_id, None)
         for seen in moment.seen.values():
-            if not seen.hidden and (found := self._step(line, seen, moment.before_ns)) is not None:
-                yield found
+            for sight in () if seen.hidden else seen.fresh:
+                if (found := self._step(line, seen, sight)) is not None:
+                    yield found
 
-    def _step(self, line: PictureLine, seen: Seen, before_ns: int) -> Found | None:
-        sight = seen.sight
+    def _step(self, line: PictureLine, seen: Seen, sight: Sight) -> Found | None:
         share = line.share_right(sight.mask)
         way = self._ways.get(seen.track_id)
         if way is None:
@@ -59,7 +59,9 @@ class Cross(Rule):
         before, way.last = way.last, sight
         way.touched |= line.touches(sight.mask)
         exact_ns = None
-        if not way.touched or before.time_ns < before_ns:  # too fast, or hidden, to be seen on it
+        if (
+            not way.touched or before.time_ns < sight.before_ns
+        ):  # too fast, or hidden, to be seen on it
             path = shapely.LineString([before.centre_px, sight.centre_px])
             exact_ns = passed_ns(path, line.path, before.time_ns, sight.time_ns)
             way.touched |= exact_ns is not None

@@ -17,17 +17,19 @@ from streamer.geometry import BoxXYXY
 from streamer.mask import Mask
 
 WELL_SEEN = 0.7
+SETTLES_NS = 200_000_000  # of its first sights tell how a track moved before them
 _GROWS_S, _SHRINKS_S, _HIDDEN_S = 0.5, 2.0, 8.0
 
 
 @dataclass(eq=False)
 class Sight:
-    """A track in one frame."""
+    """A track in one frame; `before_ns` is the time of the frame before."""
 
     time_ns: int
     mask: Mask
     box_xyxy: BoxXYXY
     area_px: int
+    before_ns: int = 0
 
     @cached_property
     def centre_px(self) -> PointXY:
@@ -70,13 +72,27 @@ class Sight:
 
 @dataclass(eq=False)
 class Seen:
-    """A track: its last sight, and the area it usually has, which tells when it is hidden."""
+    """A track: its last sight, and the area it usually has, which tells when it is hidden.
+
+    A tracker shows a track when it is sure of it, and tells since when it was there (`first_ns`).
+    Where it was then follows from how it moves at first: until that is known its sights are kept
+    as `early`. `fresh` are the sights that a frame adds for rules about places: none until then,
+    at once all so far, after that one a frame.
+    """
 
     track_id: int
     first_ns: int
     sight: Sight
     usual_px: float
     ended_ns: int | None = None
+    early: list[Sight] | None = None
+    fresh: list[Sight] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.first_ns < self.sight.time_ns:
+            self.early = [self.sight]
+        else:
+            self.fresh = [self.sight]
 
     @property
     def last_ns(self) -> int:
@@ -99,6 +115,22 @@ class Seen:
         past_s = (sight.time_ns - self.sight.time_ns) / 1e9
         self.usual_px += (sight.area_px - self.usual_px) * (1 - math.exp(-past_s / pace_s))
         self.sight = sight
+        self.fresh = [sight]
+        if self.early is not None:
+            self.early.append(sight)
+            self.fresh = []
+            if sight.time_ns - self.early[0].time_ns >= SETTLES_NS:
+                self.fresh, self.early = [*_before(self.early, self.first_ns), *self.early], None
+
+
+def _before(early: Sequence[Sight], time_ns: int) -> list[Sight]:
+    """Where a track was before its first sight, going as it went in its early ones; nothing when
+    that is outside the picture."""
+    first, last = early[0], early[-1]
+    back = (first.time_ns - time_ns) / (last.time_ns - first.time_ns)
+    dx, dy = (round(back * (a - b)) for a, b in zip(first.centre_px, last.centre_px, strict=True))
+    mask = first.mask.shift(dx, dy)
+    return [Sight(time_ns, mask, mask.box_xyxy, mask.area_px)] if mask.area_px else []
 
 
 @dataclass(frozen=True, eq=False)

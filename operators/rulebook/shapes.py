@@ -7,6 +7,7 @@ that, a mask is compared with it by run-length codes, exactly and at the cost of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ class PictureZone:
     polygon: Polygon | MultiPolygon
     area_px: int
     code: dict[str, Any]
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """HxW: the pixels inside."""
+        return np.asarray(coco.decode(self.code)).astype(bool)
 
     def share(self, mask: Mask) -> float:
         """How much of a mask lies inside, 0..1."""

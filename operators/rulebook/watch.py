@@ -33,6 +33,7 @@ class Watch:
     heard: dict[int, tuple[int, Heard]] = field(default_factory=dict)
     captions: list[Caption] = field(default_factory=list)
     waiting: list[tuple[str, Found]] = field(default_factory=list)
+    begun_ns: dict[int, int] = field(default_factory=dict)
 
     def note(self, event: Event) -> None:
         """An event of the tracking step; takes effect with the next frame."""
@@ -40,6 +41,9 @@ class Watch:
             self.cut = True
         elif event.kind == "track_end" and event.track_id in self.known:
             self.known[event.track_id].ended_ns = event.time_ns
+        elif event.kind == "track_start" and event.track_id is not None:
+            # it is shown when it was proposed several times; it was there at the first
+            self.begun_ns[event.track_id] = int(event.data.get("start_ns", event.time_ns))
 
     def frame(self, book: Book, entries: Sequence[Entry], tracked: TrackedFrame) -> list[Event]:
         """What the rules find in a frame."""
@@ -50,6 +54,7 @@ class Watch:
             events += self._last_look(book, entries, tracked.stream_id, before_ns)
             self.known.clear()
             self.rules.clear()
+            self.begun_ns.clear()
             self.cut = False
         regions = [region for region in tracked.regions if region.mask.area_px]
         if regions and regions[0].mask.hw != self.hw:
@@ -59,10 +64,11 @@ class Watch:
         visible: dict[int, Seen] = {}
         for region in regions:
             mask = region.mask
-            sight = Sight(now_ns, mask, region.box_xyxy, mask.area_px)
+            sight = Sight(now_ns, mask, region.box_xyxy, mask.area_px, before_ns)
             seen = self.known.get(region.track_id)
             if seen is None:
-                seen = Seen(region.track_id, now_ns, sight, float(sight.area_px))
+                begun_ns = self.begun_ns.pop(region.track_id, now_ns)
+                seen = Seen(region.track_id, min(begun_ns, now_ns), sight, float(sight.area_px))
                 self.known[region.track_id] = seen
             else:
                 seen.see(sight)

@@ -41,14 +41,15 @@ class InZone(Rule):
             if seen.hidden:
                 continue
             level = self._levels.setdefault(track_id, Level(self.share, _BAND, above=False))
-            share = zone.share(seen.sight.mask)
-            passed_ns = None
-            before = self._last.get(track_id)
-            if before is not None and not _followed(moment, before, share):
-                passed_ns = _passed_ns(zone, before, seen.sight)
-            if level.look(share, seen.last_ns, passed_ns):
-                yield seen, bool(level.above), level.since_ns
-            self._last[track_id] = seen.sight
+            for sight in seen.fresh:
+                share = zone.share(sight.mask)
+                passed_ns = None
+                before = self._last.get(track_id)
+                if before is not None and not _followed(before, sight, share):
+                    passed_ns = _passed_ns(zone, before, sight)
+                if level.look(share, sight.time_ns, passed_ns):
+                    yield seen, bool(level.above), level.since_ns
+                self._last[track_id] = sight
         for seen in moment.gone:
             left = self._levels.pop(seen.track_id, None)
             self._last.pop(seen.track_id, None)
@@ -224,9 +225,9 @@ class Density(Rule):
             yield Found(time_ns=self._since_ns, data=data)
 
 
-def _followed(moment: Moment, before: Sight, share: float) -> bool:
+def _followed(before: Sight, now: Sight, share: float) -> bool:
     """Whether a track was well seen in the frame before, and not only beyond the border now."""
-    return before.time_ns >= moment.before_ns and share not in (0.0, 1.0)
+    return before.time_ns >= now.before_ns and share not in (0.0, 1.0)
 
 
 def _passed_ns(zone: PictureZone, before: Sight, now: Sight) -> int | None:

@@ -21,15 +21,18 @@ from streamer.pipeline import Output
 from streamer.sinks.score import Score
 
 
-def write_film(path: Path, truth_path: Path, *, seed: int, seconds: float) -> None:
-    """Render a synthetic film of 1280x720 px and 25 frames a second, and its ground truth.
+def write_film(
+    path: Path, truth_path: Path, *, seed: int, seconds: float, height_px: int = 720
+) -> None:
+    """Render a synthetic film, 16 to 9, of 25 frames a second, and its ground truth.
 
     Raises:
         OutputError: when the files cannot be written.
     """
     from model.synthetic.film import Film, Truth
 
-    film = Film(seed, seconds=seconds)
+    width_px = round(height_px * 16 / 18) * 2
+    film = Film(seed, height_px=height_px, width_px=width_px, seconds=seconds)
     truth = Truth(film)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,33 @@ def evaluate_rules(
     raise typer.Exit(code)
 
 
+@evaluate_app.command("redaction")
+def evaluate_redaction(
+    films: Annotated[int, typer.Option(min=1, help="How many films.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first film.")] = 8000,
+    seconds: Annotated[float, typer.Option(min=2.0, help="Length of each.")] = 10.0,
+    height_px: Annotated[int, typer.Option(min=120, help="Of the pictures.")] = 720,
+    category: Annotated[
+        list[str] | None, typer.Option(help="What is to be covered; may be repeated. All.")
+    ] = None,
+    overrides: Set = None,
+    json_path: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """How much of what is to be covered is covered, in every frame of the films that are written.
+
+    Films of the synthetic world go through `-c private`, filled instead of blurred; the written
+    films are read back and compared with the true masks.
+    """
+    from streamer.commands.evaluate_redaction import evaluate_redaction as evaluate
+
+    code = evaluate(
+        films=films, seed=seed, seconds=seconds, height_px=height_px // 2 * 2,
+        categories=category or [], overrides=overrides or [], json_path=json_path, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 @evaluate_app.command("scroll")
 def evaluate_scroll(
     width: Annotated[int, typer.Option(min=64, help="Of the scroll, in pixels.")] = 60_000,

@@ -15,6 +15,8 @@ from streamer.interfaces import Operator
 from streamer.pipeline import Step
 from streamer.records import Caption, Event, Record
 
+_BEFORE_ALL = -(1 << 62)
+
 
 class Stage:
     """A worker's operator, and the order of what it makes."""
@@ -151,6 +153,8 @@ class Stage:
         """
         if not self.operator.keyed:
             return [(max(record.order_ns, least_ns), record) for record in records]
+        if self.operator.delay_ns:  # it may have waited for an item that came much later
+            least_ns = _BEFORE_ALL
         ordered = []
         for record in records:
             floor = max(self._floor_ns.get(record.stream_id, least_ns), least_ns)
@@ -173,7 +177,7 @@ class Stage:
             Parcel(
                 self.step.name,
                 stream_id,
-                parcel.watermark_ns,
+                parcel.watermark_ns - self.operator.delay_ns,
                 tuple(by_stream[stream_id]),
                 parcel.end,
             )

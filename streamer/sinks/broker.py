@@ -48,6 +48,11 @@ class UnavailableError(Exception):
         self.wait_s = wait_s
 
 
+class NotNowError(UnavailableError):
+    """The broker is there, but did not take the first of these records, and may take others: an
+    error while it dealt with this one, or no answer to it."""
+
+
 class Broker(ABC):
     """A way to one broker. Its constructor is cheap and raises ValueError for settings that are
     wrong in themselves; `$NAME` in addresses and secrets is taken from the environment when
@@ -83,6 +88,7 @@ class Broker(ABC):
 
         Raises:
             UnavailableError: when not all were taken; all of them are then sent again.
+            NotNowError: when that may be due to the one record that was sent.
         """
 
     @abstractmethod

@@ -28,12 +28,19 @@ class Delivered(Sink[Caption | Event]):
     outbox, or by `streamer deliver`. Records that the broker refuses for themselves (too large,
     not to its schema) go to OUTBOX.dead.jsonl with the reason.
 
+    A webhook may answer a record with an error, or not at all, and take others. Then the record's
+    stream waits and the others go on; after eight attempts the next of the stream is tried too,
+    and when that is taken the first goes to the dead letters. So a receiver that is away for a
+    while costs nothing, and a record that it never takes holds nothing up.
+
     Args:
         outbox: the file; ends in .outbox. Each sink has its own.
         partial: also send captions whose end is not known yet (`end_ns` null); the same id follows
             again with its end.
         max_waiting: how many records may wait; then the oldest are dropped, which is said.
         retry_s: the longest pause before another attempt, in seconds.
+        give_up_s: how long a record is tried that is answered with an error, in seconds; then it
+            goes to the dead letters, whatever becomes of others.
         ordered: merge what several steps send into the order of media time, the same in every run;
             alerts then wait for captions of the same moment. Without, each goes at once.
         drain_s: how long the end of a run waits for what is still to be delivered, in seconds;
@@ -54,6 +61,7 @@ class Delivered(Sink[Caption | Event]):
         partial: bool = False,
         max_waiting: int = 100_000,
         retry_s: float = 30.0,
+        give_up_s: float = 86_400.0,
         drain_s: float = 10.0,
         ordered: bool = False,
         **settings: Any,
@@ -63,13 +71,18 @@ class Delivered(Sink[Caption | Event]):
             raise ValueError(f"outbox is {outbox!r}; it ends in {ENDING}")
         if max_waiting < 1:
             raise ValueError(f"max_waiting is {max_waiting}; at least 1")
-        for name, value in (("retry_s", retry_s), ("drain_s", drain_s)):
+        for name, value in (
+            ("retry_s", retry_s),
+            ("give_up_s", give_up_s),
+            ("drain_s", drain_s),
+        ):
             if value <= 0:
                 raise ValueError(f"{name} is {value}; wanted more than 0")
         self.ordered = ordered
         self.partial = partial
         self.max_waiting = max_waiting
         self.retry_s = retry_s
+        self.give_up_s = give_up_s
         self.drain_s = drain_s
         self._settings = settings
         self._broker = self.broker(**settings)
@@ -92,7 +105,9 @@ class Delivered(Sink[Caption | Event]):
             "broker": f"{kind.__module__}.{kind.__qualname__}",
             "settings": self._settings,
         }
-        self._courier = Courier(self._outbox, self._broker, retry_s=self.retry_s)
+        self._courier = Courier(
+            self._outbox, self._broker, retry_s=self.retry_s, give_up_s=self.give_up_s
+        )
         self._courier.start()
 
     def write(self, record: Caption | Event) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS message (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, stream_id TEXT NOT NULL,
     record TEXT NOT NULL, kind TEXT NOT NULL, unix_ns INTEGER, body TEXT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS message_stream ON message (stream_id, seq);
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _FIELDS = "seq, key, stream_id, record, kind, unix_ns, body"
@@ -105,11 +106,23 @@ class Outbox:
                 self.dropped += over
         return over
 
-    def oldest(self, count: int) -> list[Message]:
-        """The records that have waited longest, in order."""
+    def oldest(
+        self, count: int, *, of: str | None = None, apart_from: Collection[str] = ()
+    ) -> list[Message]:
+        """The records that have waited longest, in order; those of one stream, or of all streams
+        apart from some."""
+        if of is not None:
+            where, values = "WHERE stream_id = ?", [of]
+        elif apart_from:
+            marks = ",".join("?" * len(apart_from))
+            where, values = f"WHERE stream_id NOT IN ({marks})", list(apart_from)
+        else:
+            where, values = "", []
         with self._lock, self._writing():
             rows = self._db.execute(
-                f"SELECT {_FIELDS} FROM message ORDER BY seq LIMIT ?", (count,)
+                f"SELECT {_FIELDS} FROM message WHERE seq IN"
+                f" (SELECT seq FROM message {where} ORDER BY seq LIMIT ?) ORDER BY seq",
+                (*values, count),
             ).fetchall()
         names = _FIELDS.split(", ")
         return [Message(**dict(zip(names, row, strict=True))) for row in rows]

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -19,6 +20,7 @@ from streamer.sinks.broker import (
     Address,
     Broker,
     Message,
+    NotNowError,
     UnavailableError,
     address_of,
     checked_secret,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _SCHEMES = ("http", "https")
 _TIMEOUT_S = 10.0
+_LIMIT_S = 20.0
 _MOST_REDIRECTS = 3
 _READ_BYTES = 1 << 16
 _LATER = {408, 409, 425, 429}
@@ -48,9 +51,10 @@ class WebhookBroker(Broker):
 
     `Idempotency-Key` and `webhook-id` are the record's id. With a secret, `webhook-signature` is
     "v1," and the base64 of HMAC-SHA256 over "ID.TIMESTAMP.BODY", the timestamp being the Unix
-    seconds in `webhook-timestamp` (Standard Webhooks). Anything from 200 to 299 is a yes. 5xx, 408,
-    409, 425 and 429 are tried again, after `Retry-After` where it says so; 401 to 405, 407 and 410
-    would be answered to any record, so they wait too; every other 4xx refuses the record.
+    seconds in `webhook-timestamp` (Standard Webhooks). Anything from 200 to 299 is a yes. 429, and
+    401 to 405, 407 and 410, would be answered to any record: all wait. 5xx, 408, 409, 425 and no
+    answer within 10 s may be due to the record: its stream waits, the others go on (see
+    `Delivered`). `Retry-After` is kept to. Every other 4xx refuses the record.
 
     Addresses of this machine, of private networks, link-local ones (where clouds keep their
     credentials) and others that are not of the public internet are refused, whatever name leads
@@ -121,7 +125,8 @@ class WebhookBroker(Broker):
                 continue
             if status >= 500 or status in _LATER:
                 wait_s = retry_after_s(headers.get("retry-after", ""))
-                raise UnavailableError(f"answers {status}", wait_s=wait_s)
+                kind = UnavailableError if status == 429 else NotNowError
+                raise kind(f"answers {status}", wait_s=wait_s)
             if status < 400 or status in _NOT_FOR_ITSELF:
                 raise UnavailableError(f"answers {status}; {_hint(status)}")
             refused[message.seq] = f"answer {status}"
@@ -175,6 +180,9 @@ class WebhookBroker(Broker):
         named = {"host": f"{host}:{address.port}" if address.port else host, **headers}
         auth = (address.user, address.password or "") if address.user is not None else None
         at = f"[{ip}]" if ":" in ip else ip
+        # the client's own limit is for each read: who answers a byte at a time would be waited for
+        limit = threading.Timer(_LIMIT_S, self._client.close)
+        limit.start()
         try:
             with self._client.stream(
                 "POST", f"{address.scheme}://{at}:{port}{address.path or '/'}", content=body,
@@ -186,8 +194,14 @@ class WebhookBroker(Broker):
                     if taken > _READ_BYTES:
                         break
                 return answer.status_code, dict(answer.headers)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
             raise UnavailableError(f"cannot be reached ({_plain(error)})") from None
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            if self._client.is_closed:
+                self.connect()
+            raise NotNowError(f"does not answer ({_plain(error)})") from None
+        finally:
+            limit.cancel()
 
     def _own_headers(self) -> dict[str, str]:
         return {n: from_environment(v, self.shown) for n, v in self._headers.items()}

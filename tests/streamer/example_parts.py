@@ -139,6 +139,15 @@ class Late(Operator[TrackedFrame | Event, TrackedFrame | Event]):
         self.held[stream_id] = pickle.loads(state)
 
 
+class Ahead(Late):
+    """Says how far it looks ahead, in frames of 40 ms; its events wait with the frames."""
+
+    delay_ns = 80_000_000
+
+    def process(self, items: Sequence[TrackedFrame | Event]) -> list[TrackedFrame | Event]:
+        return super().process([item for item in items if isinstance(item, TrackedFrame)])
+
+
 class Count(Operator[Caption | Event, Caption | Event]):
     """Numbers the captions of a stream."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from streamer.testing import (
     frames_of,
     renamed,
 )
-from tests.streamer.example_parts import Fail, Mark, Say
+from tests.streamer.example_parts import Ahead, Fail, Mark, Say
 
 Run = Callable[[Pipeline], RunReport]
 
@@ -99,6 +100,28 @@ def test_a_sink_gets_everything_in_the_order_of_time(run: Run) -> None:
     assert report.steps["mark"].items_in == 13
     assert not report.partial
     assert not report.stopped
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_step_that_looks_ahead_is_waited_for(run: Run) -> None:
+    sink = ListSink()
+    frames = frames_of(pictures(13))
+    pipeline = Pipeline(
+        make_source=lambda: ListSource(frames),
+        steps=(
+            Step(name="mark", operator=Mark, make=Mark),
+            Step(name="ahead", operator=Ahead, make=Ahead, inputs=("mark",)),
+            Step(name="say", operator=Say, make=Say, inputs=("mark",)),
+        ),
+        outputs=(Output(name="list", sink=ListSink, make=lambda: sink, inputs=("ahead", "say")),),
+    )
+    run(pipeline)
+    shown = [r for r in sink.records if not isinstance(r, Event)]
+    assert sum(isinstance(r, TrackedFrame) for r in shown) == 13
+    assert sum(isinstance(r, Caption) for r in shown) == 4
+    assert [r.order_ns for r in shown] == sorted(r.order_ns for r in shown)
+    for a, b in itertools.pairwise(shown):
+        assert not (isinstance(a, Caption) and a.order_ns == b.order_ns)  # its frame came first
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -1,0 +1,1 @@
+"""What redaction covers beside tracks."""

@@ -28,6 +28,12 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
     start_ns, end_ns, frames) and `stream_end`; other events pass through. A track shows up when it
     was proposed several times in a row; it survives short occlusions. A cut ends all tracks.
 
+    Two tracks that turn out to be one thing become the larger one: `track_merge` (track_id: the
+    other one; data: other_track_id, the larger), then the other's `track_end`. When what one track
+    covers turns out to be two things, because they part, the larger one keeps the id:
+    `track_split` (track_id: the new one; data: other_track_id, the larger), after its
+    `track_start`.
+
     Args:
         propose_every_s: seconds of media time between searches for new objects.
         hidden_s: seconds for which a track that cannot be seen is remembered.
@@ -42,6 +48,9 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             looks at a track after the first.
         sam_proposes: whether SAM searches for objects; else it only refines outlines.
         device: where SAM runs: "auto", "cpu", "cuda", ...
+        parts: whether what touches a larger thing and moves as one with it, as a head or a handle,
+            is a region of its own too, whose `part_of` is the larger one's track_id. Its pixels
+            are shown with the larger one in any case.
     """
 
     resources = Resources(cpus=1)
@@ -59,6 +68,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         sam_every_s: float = 1.0,
         sam_proposes: bool = True,
         device: str = "auto",
+        parts: bool = False,
     ) -> None:
         if propose_every_s <= 0 or hidden_s < 0:
             raise ValueError("propose_every_s is more than 0 and hidden_s at least 0 seconds")
@@ -75,6 +85,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             hidden_s=hidden_s,
             min_area_share=min_area_share,
             max_tracks=max_tracks,
+            name_parts=parts,
         )
         self.work_height_px = work_height_px
         self.sam = sam
@@ -138,33 +149,43 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         self._last_ns[stream_id] = time_ns
         small = shrunk(frame.image, self.work_height_px)
         step = self._step(tracker, frame, small)
-        events: list[TrackedFrame | Event] = [
-            _ended(stream_id, track, time_ns) for track in step.ended
-        ]
+        events: list[TrackedFrame | Event] = []
+        for track in step.ended:
+            if track.merged_into is not None:
+                events.append(_happened(stream_id, track, time_ns, "track_merge",
+                                        other_track_id=track.merged_into.track_id))  # fmt: skip
+            events.append(_ended(stream_id, track, time_ns))
         if step.cut:
             events.append(Event(stream_id=stream_id, time_ns=time_ns, kind="cut"))
         for track in step.started:
             events.append(
-                Event(
-                    stream_id=stream_id,
-                    time_ns=time_ns,
-                    kind="track_start",
-                    track_id=track.track_id,
-                    data={"start_ns": track.first_ns},
-                )
+                _happened(stream_id, track, time_ns, "track_start", start_ns=track.first_ns)
             )
-        masks = full_size(step.visible, frame.hw, step.parts)
-        regions = tuple(
+            if track.split_from_id:
+                events.append(_happened(stream_id, track, time_ns, "track_split",
+                                        other_track_id=track.split_from_id))  # fmt: skip
+        regions = self._regions(step, frame.hw)
+        return [*events, TrackedFrame(frame=frame, regions=regions)]
+
+    def _regions(self, step: Step, hw: tuple[int, int]) -> tuple[Region, ...]:
+        shown = list(step.visible)
+        masks = full_size(shown, hw, step.parts)
+        if self.config.name_parts:
+            parts = [t for t in step.parts if t.track_id and t.part_of in step.visible]
+            shown += parts
+            masks += full_size(parts, hw)
+        made = [
             Region(
                 mask=mask,
                 box_xyxy=mask.box_xyxy,
                 score=float(np.clip(track.score, 0, 1)),
                 track_id=track.track_id,
+                part_of=None if track.part_of is None else track.part_of.track_id,
             )
-            for track, mask in zip(step.visible, masks, strict=True)
+            for track, mask in zip(shown, masks, strict=True)
             if mask.area_px
-        )
-        return [*events, TrackedFrame(frame=frame, regions=regions)]
+        ]
+        return tuple(sorted(made, key=lambda region: region.track_id))
 
     def _new_tracker(self) -> Tracker:
         """For a stream that begins."""
@@ -190,10 +211,11 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
 
 def _ended(stream_id: str, track: State, time_ns: int) -> Event:
+    span = {"start_ns": track.first_ns, "end_ns": track.last_ns, "frames": track.frames}
+    return _happened(stream_id, track, time_ns, "track_end", **span)
+
+
+def _happened(stream_id: str, track: State, time_ns: int, kind: str, **data: int) -> Event:
     return Event(
-        stream_id=stream_id,
-        time_ns=time_ns,
-        kind="track_end",
-        track_id=track.track_id,
-        data={"start_ns": track.first_ns, "end_ns": track.last_ns, "frames": track.frames},
+        stream_id=stream_id, time_ns=time_ns, kind=kind, track_id=track.track_id, data=data
     )

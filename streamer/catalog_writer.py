@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS track (
     stream_id TEXT NOT NULL, track_id INTEGER NOT NULL, first_ns INTEGER NOT NULL,
     last_ns INTEGER NOT NULL, frames INTEGER NOT NULL, best_frame_index INTEGER NOT NULL,
     best_ns INTEGER NOT NULL, best_mask TEXT NOT NULL, best_score REAL NOT NULL, best_jpeg BLOB,
+    part_of INTEGER,
     PRIMARY KEY (stream_id, track_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS track_mask (
@@ -80,7 +81,7 @@ class Best:
 
 @dataclass(kw_only=True)
 class TrackRow:
-    """A track as far as it was seen."""
+    """A track as far as it was seen; `part_of` as in `Region`, of its last frame."""
 
     stream_id: str
     track_id: int
@@ -88,6 +89,7 @@ class TrackRow:
     last_ns: int
     frames: int
     best: Best
+    part_of: int | None = None
 
 
 class CatalogWriter:
@@ -109,6 +111,7 @@ class CatalogWriter:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
+            self._widen()
             for info in streams:
                 self._start(info)
             self._db.commit()
@@ -156,8 +159,9 @@ class CatalogWriter:
         values = (
             row.stream_id, row.track_id, row.first_ns, row.last_ns, row.frames, best.frame_index,
             best.time_ns, json.dumps(best.region.mask.to_json()), best.region.score, best.jpeg,
+            row.part_of,
         )  # fmt: skip
-        self._run("INSERT OR REPLACE INTO track VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+        self._run("INSERT OR REPLACE INTO track VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)
 
     @property
     def due(self) -> bool:
@@ -175,6 +179,12 @@ class CatalogWriter:
         with self._writing():
             self._db.commit()
             self._db.close()
+
+    def _widen(self) -> None:
+        """Give a catalog of an earlier version the columns that it lacks."""
+        columns = {row[1] for row in self._db.execute("PRAGMA table_info(track)")}
+        if "part_of" not in columns:
+            self._db.execute("ALTER TABLE track ADD COLUMN part_of INTEGER")
 
     def _start(self, info: StreamInfo) -> None:
         for table in ("track", "track_mask", "caption", "event", "stream"):

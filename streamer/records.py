@@ -96,16 +96,24 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A mask with an identity through time; `score` in 0..1 says how sure the tracker is."""
+    """A mask with an identity through time; `score` in 0..1 says how sure the tracker is.
+
+    `part_of` is the track_id of the whole, in the same frame, that this is a part of (a handle of
+    an umbrella, a head of a person), and None for what is a thing of its own. The whole's mask
+    holds its parts.
+    """
 
     mask: Mask
     box_xyxy: BoxXYXY
     score: float
     track_id: int
+    part_of: int | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"region score {self.score} is outside 0..1")
+        if self.part_of == self.track_id:
+            raise ValueError(f"region {self.track_id} is said to be a part of itself")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,16 +147,18 @@ def tracked_frame_json(tracked: TrackedFrame) -> dict[str, Any]:
         "frame_index": frame.index,
         "time_ns": frame.time_ns,
         "uncertainty_ns": frame.uncertainty_ns,
-        "regions": [
-            {
-                "track_id": region.track_id,
-                "score": round(region.score, 3),
-                "box_xyxy": list(region.box_xyxy),
-                "mask": region.mask.to_json(),
-            }
-            for region in tracked.regions
-        ],
+        "regions": [_region_json(region) for region in tracked.regions],
     }
+
+
+def _region_json(region: Region) -> dict[str, Any]:
+    data = {
+        "track_id": region.track_id,
+        "score": round(region.score, 3),
+        "box_xyxy": list(region.box_xyxy),
+        "mask": region.mask.to_json(),
+    }
+    return data if region.part_of is None else {**data, "part_of": region.part_of}
 
 
 Why = Literal["new", "changed", "better_view", "old", "asked"]
@@ -255,10 +265,11 @@ class Event:
     """Something that happened at a time: a cut, a track's start or end, a broken input.
 
     Kinds emitted by the product itself: `cut`, `track_start`, `track_end` (data: start_ns,
-    end_ns, frames), `stream_end` (data: frames), `gap` (data: reason, frames, until_ns),
-    `input_error` and `caption_error` (data: reason), and those of `operators.rules` (data: rule;
-    other_track_id for two tracks). What became known later than it happened says when in data as
-    `known_ns`, and is ordered by that.
+    end_ns, frames), `track_merge` (data: other_track_id, which goes on), `track_split` (data:
+    other_track_id, for a part of which it was taken), `stream_end` (data: frames), `gap` (data:
+    reason, frames, until_ns), `input_error` and `caption_error` (data: reason), and those of
+    `operators.rules` (data: rule; other_track_id for two tracks). What became known later than it
+    happened says when in data as `known_ns`, and is ordered by that.
     """
 
     stream_id: str

@@ -99,7 +99,7 @@ def _caption() -> dict[str, Any]:
 def _event() -> dict[str, Any]:
     return _record(
         "event",
-        "Something that happened: cut, track_start, track_end, stream_end, input_error, ...",
+        "Something that happened: cut, track_start, track_end, track_merge, track_split, ...",
         {
             "time_ns": _TIME,
             "kind": {"type": "string", "minLength": 1},
@@ -118,6 +118,7 @@ def _regions() -> dict[str, Any]:
             "score": {"type": "number", "minimum": 0, "maximum": 1},
             "box_xyxy": _BOX,
             "mask": _MASK,
+            "part_of": {**_TRACK, "description": "of a part: the track_id of its whole"},
         },
         "required": ["track_id", "score", "box_xyxy", "mask"],
         "additionalProperties": False,

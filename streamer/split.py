@@ -25,7 +25,7 @@ from streamer.stored import read_mixed
 
 Stored = TrackedFrame | Caption | Event
 _MARKS = "marks"
-_OF_THE_TRACKER = ("cut", "track_start", "track_end")
+_OF_THE_TRACKER = ("cut", "track_start", "track_end", "track_merge", "track_split")
 
 
 class NotJoinable(StreamerError):  # noqa: N818 - not a failure: the film is run in one
@@ -248,9 +248,15 @@ def _moved(record: Stored, tracks: int, frames: int) -> Stored:
             record, track_id=record.track_id + tracks, frame_index=record.frame_index + frames
         )
     if isinstance(record, TrackedFrame):
-        regions = (replace(r, track_id=r.track_id + tracks) for r in record.regions)
+        regions = (
+            replace(r, track_id=r.track_id + tracks, part_of=r.part_of and r.part_of + tracks)
+            for r in record.regions
+        )
         frame = replace(record.frame, index=record.frame.index + frames)
         return TrackedFrame(frame=frame, regions=tuple(regions))
     if record.kind == "stream_end":
         record = replace(record, data={**record.data, "frames": record.data["frames"] + frames})
+    if "other_track_id" in record.data:
+        other = record.data["other_track_id"] + tracks
+        record = replace(record, data={**record.data, "other_track_id": other})
     return record if record.track_id is None else replace(record, track_id=record.track_id + tracks)

@@ -102,6 +102,7 @@ class _Size:
                 box_xyxy=tuple(item["box_xyxy"]),
                 score=item["score"],
                 track_id=item["track_id"],
+                part_of=item.get("part_of"),
             )
             for item in data["regions"]
         )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.appearance import Codes, Histogram, histogram, likeness
-from operators.tracking.candidate import Candidate, common_areas, make_candidate, outlined_share
+from operators.tracking.candidate import (
+    Candidate,
+    common_areas,
+    common_px,
+    make_candidate,
+    outlined_share,
+)
 from operators.tracking.proposals import remainders
 from operators.tracking.track_state import Track
 
@@ -22,6 +30,8 @@ _FORGOTTEN = 10  # rounds without a proposal
 # which a track is a thing of its own
 _FILLED, _PATIENCE, _KNOWN = 0.7, 4, 12
 _CRUMBS = 0.05
+# of a track's area: two pieces that are two things hold most of it, each a good deal
+_MOST, _PIECE = 0.6, 0.15
 
 
 @dataclass(eq=False)
@@ -42,10 +52,12 @@ class Associator:
         area_c = np.array([c.area_px for c in candidates], float)[:, None]
         area_t = np.array([max(1, t.area_px) for t in seen], float)[None]
         iou = common / np.maximum(1.0, area_c + area_t - common)
-        matched_c, matched_t = self._match(candidates, seen, common, iou)
-        supported = set(matched_t)
+        split, torn = self._split(candidates, seen, common)
+        iou[split] = 0
+        matched_c, matched_t = self._match(candidates, seen, common, iou, torn)
+        supported = matched_t | torn
         for i, candidate in enumerate(candidates):
-            if i in matched_c:
+            if i in matched_c or i in split:
                 continue
             inside = [int(j) for j in np.flatnonzero(common[i] > _PART * area_t[0])]
             around = [int(j) for j in np.flatnonzero(common[i] > _PART * area_c[i, 0])]
@@ -72,6 +84,7 @@ class Associator:
         seen: list[Track],
         common: NDArray[np.int64],
         iou: NDArray[np.float64],
+        torn: set[int],
     ) -> tuple[set[int], set[int]]:
         matched_c: set[int] = set()
         matched_t: set[int] = set()
@@ -86,7 +99,7 @@ class Associator:
             track, candidate = seen[j], candidates[i]
             others = [k for k in np.flatnonzero(common[i] > 0.15 * areas).tolist() if k != j]
             pieces = [seen[k] for k in others if common[i, k] > _PART * areas[k]]
-            if len(pieces) < len(others):
+            if len(pieces) < len(others) or j in torn:
                 self._support(track, None)
             elif self._swollen(track, candidate) or pieces:
                 if not self._larger(candidate, [track, *pieces]) and pieces:
@@ -139,9 +152,9 @@ class Associator:
         track.grown += 1
         for piece in pieces:
             if not piece.track_id or track.grown >= _PATIENCE:
-                piece.visible, piece.merged = False, True
+                piece.visible, piece.merged_into = False, track
         if pieces:
-            if all(piece.merged for piece in pieces) and track.grown >= _PATIENCE:
+            if all(piece.merged_into for piece in pieces) and track.grown >= _PATIENCE:
                 self._support(track, None)
                 _take(track, candidate)  # however clear the edges of the piece
                 track.usual_area_px = candidate.area_px
@@ -162,6 +175,47 @@ class Associator:
         apart = max(float(np.hypot(*(t.velocity - pieces[0].velocity))) for t in pieces)
         known = sum(t.hits >= _KNOWN for t in pieces)
         return apart < 0.2 and (crumbs or (filled < _FILLED and known < 2))
+
+    def _split(
+        self, candidates: Sequence[Candidate], seen: Sequence[Track], common: NDArray[np.int64]
+    ) -> tuple[list[int], set[int]]:
+        """Tracks whose two largest pieces are two things, because they part: what covers a thing in
+        the middle leaves two pieces that keep their distance. The larger one goes on; the other
+        begins a track.
+
+        Returns:
+            The candidates that were such pieces, and the tracks that lie in two pieces as yet.
+        """
+        used: list[int] = []
+        torn: set[int] = set()
+        areas = np.array([c.area_px for c in candidates])
+        within = common > _PART * areas[:, None]
+        for j in np.flatnonzero(within.sum(axis=0) >= 2).tolist():
+            track = seen[j]
+            rows = np.flatnonzero(within[:, j])
+            first, second = rows[np.argsort(-areas[rows], kind="stable")[:2]].tolist()
+            large, small = candidates[first], candidates[second]
+            apart = common_px(large, small) < 0.1 * small.area_px
+            least_px = max(self.least_area_px, _PIECE * track.area_px)
+            most = large.area_px + small.area_px > _MOST * track.area_px
+            if not (track.track_id and not track.given and apart and most) or (
+                small.area_px < least_px
+            ):
+                continue
+            torn.add(j)
+            way = np.subtract(_middle(large), _middle(small))
+            track.parting = way if track.parting is None else track.parting
+            if float(np.hypot(*(way - track.parting))) > 4 + 0.2 * track.area_px**0.5:
+                _take(track, large)
+                self._support(track, None)
+                track.usual_area_px = large.area_px
+                track.set_look(self._look(large))
+                self._begin(small, split_from_id=track.track_id)
+                used += [first, second]
+        for j, track in enumerate(seen):
+            if j not in torn:
+                track.parting = None
+        return used, torn
 
     def _smaller(self, candidate: Candidate, track: Track) -> None:
         """A candidate within a track: a part of it, or all that is left to see."""
@@ -192,7 +246,7 @@ class Associator:
         track.hits = min(track.hits, 3)
         return True
 
-    def _begin(self, candidate: Candidate) -> None:
+    def _begin(self, candidate: Candidate, split_from_id: int = 0) -> None:
         if sum(t.visible for t in self.tracks) >= self.max_tracks:
             return
         self.tracks.append(
@@ -203,7 +257,8 @@ class Associator:
                 hw=(self.edges.shape[0], self.edges.shape[1]),
                 look=self._look(candidate),
                 strength=candidate.strength,
-                sure=candidate.sure,
+                sure=candidate.sure or split_from_id > 0,
+                split_from_id=split_from_id,
                 first_ns=self.time_ns,
                 last_ns=self.time_ns,
             )
@@ -212,6 +267,12 @@ class Associator:
     def _look(self, candidate: Candidate) -> Histogram:
         x0, y0, x1, y1 = candidate.box
         return histogram(self.codes[y0:y1, x0:x1], candidate.inside > 0)
+
+
+def _middle(candidate: Candidate) -> tuple[float, float]:
+    x0, y0 = candidate.box[:2]
+    moments = cv2.moments(candidate.inside, binaryImage=True)
+    return x0 + moments["m10"] / moments["m00"], y0 + moments["m01"] / moments["m00"]
 
 
 def _take(track: Track, candidate: Candidate) -> None:
@@ -231,7 +292,7 @@ def lost_like(
     """
     best: tuple[float, Track] | None = None
     for track in tracks:
-        if (track.visible and track.misses < 2) or not track.track_id or track.merged:
+        if (track.visible and track.misses < 2) or not track.track_id or track.merged_into:
             continue
         alike = likeness(track.look, look)
         # what comes out from behind something may be a sliver of itself yet

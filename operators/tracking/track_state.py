@@ -14,6 +14,17 @@ U8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
 
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """The `place`s of a small track and of the `large` one that it touches, at a time, and
+    where the camera had panned to."""
+
+    large: Track
+    small_place: NDArray[np.float64]
+    large_place: NDArray[np.float64]
+    panned: NDArray[np.float64]
+
+
 @dataclass(eq=False)
 class Track:
     """An object on its way. `track_id` is 0 until it is confirmed.
@@ -22,12 +33,16 @@ class Track:
     and between at the edge, so that being moved again and again does not wear the mask down.
     `inside` is its 0/1 form in the tight `box` (x0, y0, x1, y1). `look` is the histogram of its
     colours and `wide_look` the same spread over neighbouring cells. `velocity` is in pixels a
-    frame against the resting world. `hits` and `misses` count rounds of proposals. What was `given`
-    by hand keeps its own mask: proposals only find it again when it was hidden. `part_of` is the
-    track it belongs to, `together` the rounds for which it has moved as one with one, and
-    `undecided` says that it may turn out to be a part. What is `merged` was found to be a piece of
-    another track, and is over. What is `sure` is confirmed by one proposal; `refined_ns` is when a
-    segmenter was last asked about it.
+    frame against the resting world, and `place` is where its centre lies in it. `hits` and `misses`
+    count rounds of proposals. What was `given` by hand keeps its own mask: proposals only
+    find it again when it was hidden. `part_of` is the
+    track it belongs to, `together` the rounds for which it has moved as one with one, `beside` how
+    it lay to a larger one when they were first seen to touch or to belong together, `alone` whether
+    it has moved otherwise; `undecided` says that it may turn out to be a part. `parting` is the way
+    between two pieces of it when they were first seen apart; `split_from_id` is the track that held
+    it before it was found to be a thing of its own. What was `merged_into` another track was found
+    to be a piece of it, and is over. What is `sure` is confirmed by one proposal; `refined_ns` is
+    when a segmenter was last asked about it.
     """
 
     soft: U8
@@ -50,12 +65,17 @@ class Track:
     given: bool = False
     part_of: Track | None = None
     together: int = 0
+    beside: Beside | None = None
+    alone: bool = False
     undecided: bool = False
-    merged: bool = False
+    merged_into: Track | None = None
+    split_from_id: int = 0
+    parting: NDArray[np.float64] | None = None
     usual_area_px: float = 0.0
     sure: bool = False
     refined_ns: int | None = None
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    place: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     wide_look: Histogram = field(init=False)
     inside: U8 = field(init=False)
     box: Box = field(init=False)
@@ -109,6 +129,18 @@ class Track:
         if a < b and c < d:
             out[c - top : d - top, a - left : b - left] = self.soft[c:d, a:b]
         return out
+
+    def cut_share(self) -> float:
+        """How much of its outline is the picture's border: there it may go on."""
+        height, width = self.hw
+        x0, y0, x1, y1 = self.box
+        inside = self.inside
+        ends = ((x0 <= 0, inside[:, 0]), (x1 >= width, inside[:, -1]),
+                (y0 <= 0, inside[0]), (y1 >= height, inside[-1]))  # fmt: skip
+        cut_px = sum(cv2.countNonZero(end) for touches, end in ends if touches)
+        padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        rim_px = self.area_px - cv2.countNonZero(cv2.erode(padded, np.ones((3, 3), np.uint8)))
+        return float(cut_px / max(1, rim_px))
 
     def touches_border(self) -> bool:
         """Whether a part of it may lie outside the picture."""

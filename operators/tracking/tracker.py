@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
+from operators.tracking.births import is_closed_off
 from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import likeness_now, share_pixels, weigh
 from operators.tracking.flow import Motion, carry, measure_motion
-from operators.tracking.parts import relate
+from operators.tracking.parts import relate, without_crumbs
 from operators.tracking.proposals import (
     changed_candidates,
     edge_strength,
@@ -35,7 +36,8 @@ U8 = NDArray[np.uint8]
 @dataclass(frozen=True, kw_only=True)
 class TrackerConfig:
     """How the tracker decides; times in seconds of media time. Without `discover` only what was
-    given to `Tracker.add` is followed, and all pictures are taken as one shot."""
+    given to `Tracker.add` is followed, and all pictures are taken as one shot. With `name_parts`
+    what is a part has an id of its own."""
 
     propose_every_s: float = 0.2
     hidden_s: float = 2.0
@@ -44,6 +46,7 @@ class TrackerConfig:
     confirm_hits: int = 3
     lost_likeness: float = 0.45
     discover: bool = True
+    name_parts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +73,7 @@ class Tracker:
     _next_id: int = 1
     _before: U8 | None = None
     _proposed_ns: int | None = None
+    _to_world: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
     _background: RestingBackground = field(default_factory=RestingBackground)
     _cuts: CutDetector = field(default_factory=CutDetector)
 
@@ -181,13 +185,18 @@ class Tracker:
             least_px = self._least_area_px(image_rgb)
             most = self._most_visible()
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
-            relate(self.tracks)
-            started = self._confirm()
+            height, width = edges.shape
+            panned = self._to_world[:2] @ (width / 2, height / 2, 1)
+            self._locate()
+            relate(self.tracks, time_ns, panned)
+            started = self._confirm(edges)
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
         for track in self.tracks:
             if track.part_of in gone:
                 track.part_of = None
+            if track.beside is not None and track.beside.large in gone:
+                track.beside = None
         visible = [t for t in self.tracks if t.visible and t.track_id and t.part_of is None]
         parts = [t for t in self.tracks if t.visible and t.part_of is not None]
         return Step(
@@ -205,7 +214,8 @@ class Tracker:
         edges = edge_strength(image_rgb)
         least_px = self._least_area_px(image_rgb)
         found = list(extra or [])
-        still = island_candidates(image_rgb, edges, least_px)
+        still = island_candidates(image_rgb, edges, max(40, least_px * 2 // 5))
+        still = without_crumbs(still, self.tracks, least_px)
         rest = self._background.picture(image_rgb)
         if rest is not None:
             still += changed_candidates(image_rgb, rest, edges, least_px)
@@ -214,13 +224,14 @@ class Tracker:
             found += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
         return without_doubles(found), edges
 
-    def _least_area_px(self, image_rgb: U8) -> int:
-        height, width = image_rgb.shape[:2]
+    def _least_area_px(self, picture: U8) -> int:
+        height, width = picture.shape[:2]
         return int(max(40, self.config.min_area_share * height * width))
 
     def _propagate(self, motion: Motion) -> None:
         """Masks go with the flow; what is hidden goes as it last went."""
         camera = motion.camera
+        self._to_world = self._to_world @ np.linalg.inv(np.vstack([camera, (0, 0, 1)]))
         carried, came_from = [], []
         for track in self.tracks:
             if not track.visible:
@@ -233,10 +244,16 @@ class Tracker:
                 carried.append(track)
                 came_from.append(cv2.mean(motion.back[y0:y1, x0:x1], track.inside)[:2])
         now = np.array([track.centre for track in carried]).reshape(-1, 2)
-        before = now + np.array(came_from).reshape(-1, 2)
-        moved = now - before @ camera[:, :2].T - camera[:, 2]
+        earlier = now + np.array(came_from).reshape(-1, 2)
+        moved = now - earlier @ camera[:, :2].T - camera[:, 2]
         for track, step in zip(carried, 0.1 * moved, strict=True):
             track.velocity = 0.9 * track.velocity + step
+
+    def _locate(self) -> None:
+        """Where all tracks lie in the resting world: the shot's first picture."""
+        centres = np.array([(*track.centre, 1.0) for track in self.tracks]).reshape(-1, 3)
+        for track, place in zip(self.tracks, centres @ self._to_world[:2].T, strict=True):
+            track.place = place
 
     def _judge(self, codes: Codes, time_ns: int) -> None:
         """Is each visible track still the same thing, and is there enough of it?"""
@@ -256,7 +273,7 @@ class Tracker:
             track.last_ns = time_ns
             track.frames += 1
 
-    def _confirm(self) -> list[Track]:
+    def _confirm(self, edges: U8) -> list[Track]:
         """Give ids to what was proposed often enough: that of a lost track, or a new one."""
         started = []
         for track in list(self.tracks):
@@ -264,10 +281,19 @@ class Tracker:
                 continue
             if track.hits < self.config.confirm_hits and not track.sure:
                 continue
-            if track.undecided or track.part_of is not None:
+            if track.part_of is not None:
+                if self.config.name_parts and track.part_of.track_id:
+                    track.track_id, self._next_id = self._next_id, self._next_id + 1
+                    started.append(track)
+                continue
+            if track.undecided or track.area_px < 0.9 * self._least_area_px(edges):
+                continue
+            if not track.sure and not is_closed_off(track, edges):
                 continue
             width_px = track.hw[1]
-            lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
+            lost = None
+            if not track.split_from_id:
+                lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
             if lost is None:
                 track.track_id, self._next_id = self._next_id, self._next_id + 1
                 started.append(track)
@@ -281,10 +307,13 @@ class Tracker:
         if not track.track_id:
             return not track.visible or track.misses >= (2 if track.part_of is None else 10)
         hidden_ns = time_ns - track.last_ns
-        return track.merged or (not track.visible and hidden_ns > self.config.hidden_s * 1e9)
+        return track.merged_into is not None or (
+            not track.visible and hidden_ns > self.config.hidden_s * 1e9
+        )
 
     def _end_all(self) -> tuple[Track, ...]:
         ended = tuple(sorted((t for t in self.tracks if t.track_id), key=lambda t: t.track_id))
         self.tracks = []
         self._background = RestingBackground()
+        self._to_world = np.eye(3)
         return ended

@@ -60,7 +60,7 @@ def write_large(path: Path, captions: int) -> None:
         caption_rows(),
     )
     db.executemany(
-        "INSERT INTO track VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO track VALUES (?,?,?,?,?,?,?,?,?,?,NULL)",
         (
             (f"camera-{n % _STREAMS}", n, n * 10**9, n * 10**9 + 9 * 10**9, 225, n, n * 10**9,
              "{}", 0.9, jpeg)

@@ -90,11 +90,12 @@ class Catalog(Sink[TrackedFrame | Caption | Event]):
                 best = self._best(frame, region)
                 self._rows[key] = TrackRow(
                     stream_id=frame.stream_id, track_id=region.track_id, first_ns=frame.time_ns,
-                    last_ns=frame.time_ns, frames=1, best=best,
+                    last_ns=frame.time_ns, frames=1, best=best, part_of=region.part_of,
                 )  # fmt: skip
                 self._quality[key] = found
             else:
                 row.last_ns, row.frames = frame.time_ns, row.frames + 1
+                row.part_of = region.part_of
                 if found > MUCH_BETTER * self._quality[key]:
                     row.best = self._best(frame, region)
                     self._quality[key] = found

@@ -27,7 +27,7 @@ _REGIONS = {
     "id": "string", "stream_id": "string", "frame_index": "int64", "time_ns": "int64",
     "uncertainty_ns": "int64", "track_id": "int64", "score": "float32", "x0_px": "int32",
     "y0_px": "int32", "x1_px": "int32", "y1_px": "int32", "mask_height_px": "int32",
-    "mask_width_px": "int32", "mask_counts": "string",
+    "mask_width_px": "int32", "mask_counts": "string", "part_of": "int64",
 }  # fmt: skip
 _PART_ROWS = 20_000
 _PART_S = 30.0
@@ -192,6 +192,7 @@ class Tracks(Sink[TrackedFrame]):
                 record_id("regions", frame.stream_id, frame.time_ns), frame.stream_id,
                 frame.index, frame.time_ns, frame.uncertainty_ns, region.track_id,
                 region.score, *region.box_xyxy, *region.mask.hw, region.mask.counts,
+                region.part_of,
             )  # fmt: skip
             self._table.write(dict(zip(_REGIONS, row, strict=True)))
 

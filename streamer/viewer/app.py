@@ -176,6 +176,7 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
                     "id": t["track_id"],
                     "from": ms(t["first_ns"]),
                     "to": ms(t["last_ns"]),
+                    "part_of": t["part_of"],
                     "captions": [
                         [ms(c["start_ns"]), ms(c["end_ns"]), c["text"]] for c in t["captions"]
                     ],

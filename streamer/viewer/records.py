@@ -147,8 +147,13 @@ class Records:
         track; the first `limit` tracks by their beginning."""
         span = {"s": stream, "a": from_ns, "b": to_ns, "n": limit}
         seen = "FROM track WHERE stream_id = :s AND first_ns <= :b AND last_ns >= :a"
+        # catalogs of earlier versions do not know of parts
+        known = self._rows("SELECT 1 FROM pragma_table_info('track') WHERE name = 'part_of'")
+        whole = "part_of" if known else "NULL AS part_of"
         tracks = self._rows(
-            f"SELECT track_id, first_ns, last_ns {seen} ORDER BY first_ns, track_id LIMIT :n", span
+            f"SELECT track_id, first_ns, last_ns, {whole} {seen}"
+            " ORDER BY first_ns, track_id LIMIT :n",
+            span,
         )
         by_id = {t["track_id"]: t | {"captions": [], "events": []} for t in tracks}
         captions = self._rows(

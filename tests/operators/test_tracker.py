@@ -113,7 +113,7 @@ def test_500_proposals_make_at_most_max_tracks() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
     edges = edge_strength(image)
-    masks = [rectangle(16 * (i % 20), 9 * (i // 20), 15, 8, (240, 320)) for i in range(500)]
+    masks = [rectangle(16 * (i % 20), 4 + 9 * (i // 20), 15, 8, (240, 320)) for i in range(500)]
     extra = candidates(*masks, edges=edges)
     tracker = Tracker(TrackerConfig(max_tracks=24, min_area_share=0.0001))
     for i in range(4):

@@ -66,7 +66,7 @@ def rounds(n: int, tracks: list[Track], image: np.ndarray) -> None:
     whole = make_candidate(inside(*WHOLE), edges)
     assert whole is not None
     for i in range(n):
-        seen = [t for t in tracks if not t.merged]
+        seen = [t for t in tracks if not t.merged_into]
         Associator(seen, colour_codes(image), edges, i, 40, 9).run([whole])
 
 
@@ -74,8 +74,8 @@ def test_pieces_of_one_thing_become_one_track() -> None:
     image = glass()
     top, bottom = piece((100, 40, 140, 55), 1, image), piece((100, 130, 140, 150), 2, image)
     rounds(6, [top, bottom], image)
-    assert top.merged
-    assert not bottom.merged  # the larger one goes on
+    assert top.merged_into is bottom
+    assert not bottom.merged_into  # the larger one goes on
     assert bottom.area_px == inside(*WHOLE).sum()
 
 
@@ -92,7 +92,7 @@ def test_things_that_only_touch_stay_apart(why: str) -> None:
     if why == "moving apart":
         tracks[0].velocity = np.array([0.5, 0.0])
     rounds(6, tracks, image)
-    assert not any(t.merged for t in tracks)
+    assert not any(t.merged_into for t in tracks)
 
 
 def test_a_resting_camera_is_known_by_its_edges() -> None:

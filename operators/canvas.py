@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.segmenting import TYPES, load_segmenter
 from operators.tracking.canvas_finding import sightings
@@ -29,10 +30,11 @@ _OUTSIDE_PX = 16  # beyond the canvas there is nothing to be cut
 
 @dataclass(eq=False)
 class _Stream:
-    """What is known of a picture; `passed` are cells that no window will show again."""
+    """What is known of a picture; `passed` says of the cells of a grid over it which ones no window
+    will show again."""
 
     regions: CanvasRegions = field(default_factory=CanvasRegions)
-    passed: set[tuple[int, int]] = field(default_factory=set)
+    passed: NDArray[np.bool_] | None = None
     cell_px: int = 1
     waiting: dict[Viewport, list[int]] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)
@@ -119,9 +121,8 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
             if isinstance(item, Frame):
                 self._see(stream, item)
             elif item.kind == "passed":
-                cells = {(int(i), int(j)) for i, j in item.data["cells"]}
-                stream.cell_px = int(item.data["cell_px"])
-                stream.passed |= cells
+                cells = np.array(item.data["cells"], np.intp).reshape(-1, 2)
+                self._pass(stream, cells, int(item.data["cell_px"]))
                 outputs += self._settle(item.stream_id, stream, _touching(stream, cells))
             else:
                 outputs.append(item)
@@ -146,6 +147,14 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
 
     def close(self) -> None:
         self._canvas = self._segmenter = None
+
+    def _pass(self, stream: _Stream, cells_N2: NDArray[np.intp], cell_px: int) -> None:
+        if stream.passed is None:
+            if self._canvas is None:
+                raise RuntimeError("setup() has to run before process()")
+            rows, columns = (-(-side // cell_px) for side in self._canvas.hw)
+            stream.passed, stream.cell_px = np.zeros((rows, columns), np.bool_), cell_px
+        stream.passed[cells_N2[:, 1], cells_N2[:, 0]] = True
 
     def _see(self, stream: _Stream, frame: Frame) -> None:
         stream.last_index, stream.last_ns = frame.index, frame.time_ns
@@ -186,6 +195,7 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         for view in [view for view in stream.waiting if end or view not in open_yet]:
             regions = [store.regions[number] for number in stream.waiting.pop(view)]
             outputs += self._request(stream_id, stream, regions, view, close_ups.hw(view))
+        store.forget(apart_from={n for numbers in stream.waiting.values() for n in numbers})
         return outputs
 
     def _request(
@@ -238,12 +248,12 @@ def _open_box(view: Viewport) -> BoxXYXY:
     )
 
 
-def _touching(stream: _Stream, cells: set[tuple[int, int]]) -> list[CanvasRegion]:
+def _touching(stream: _Stream, cells_N2: NDArray[np.intp]) -> list[CanvasRegion]:
     """Undecided regions on newly passed cells all of whose cells are passed, and what waited for
     them: what may be a part of a region is decided about together with it."""
     side = stream.cell_px
     found: dict[int, CanvasRegion] = {}
-    boxes = [(i * side, j * side, (i + 1) * side, (j + 1) * side) for i, j in cells]
+    boxes = [(i * side, j * side, (i + 1) * side, (j + 1) * side) for i, j in cells_N2.tolist()]
     while boxes:
         box = boxes.pop()
         for region in stream.regions.near(box):
@@ -256,13 +266,13 @@ def _touching(stream: _Stream, cells: set[tuple[int, int]]) -> list[CanvasRegion
 
 
 def _passed(stream: _Stream, region: CanvasRegion) -> bool:
+    if stream.passed is None:
+        return False
     side = stream.cell_px
     x0, y0, x1, y1 = region.reach_xyxy
-    return all(
-        (k, m) in stream.passed
-        for k in range(x0 // side, (x1 - 1) // side + 1)
-        for m in range(y0 // side, (y1 - 1) // side + 1)
-    )
+    rows = slice(y0 // side, (y1 - 1) // side + 1)
+    columns = slice(x0 // side, (x1 - 1) // side + 1)
+    return bool(stream.passed[rows, columns].all())
 
 
 def _event(stream_id: str, stream: _Stream, region: CanvasRegion, asked: Viewport | None) -> Event:

@@ -7,7 +7,7 @@ shows it whole, or several windows show parts that agree where they overlap and 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import cv2
@@ -39,6 +39,7 @@ class CanvasRegions:
 
     regions: dict[int, CanvasRegion] = field(default_factory=dict)
     _cells: dict[tuple[int, int], set[int]] = field(default_factory=lambda: defaultdict(set))
+    _settled: set[int] = field(default_factory=set)
     _next: int = 1
 
     def see(self, sightings: Iterable[Sighting], view_xyxy: BoxXYXY, time_ns: int) -> None:
@@ -89,6 +90,7 @@ class CanvasRegions:
         the less sure of two that cover each other by more than half.
         """
         region.decided = True
+        self._settled.add(region.number)
         for other in self.near(grown_box(region.reach_xyxy, _BESIDE_PX / region.piece.scale)):
             if region.dropped or other is region or other.dropped or not other.whole:
                 continue
@@ -110,6 +112,16 @@ class CanvasRegions:
                     return False
                 other.dropped = True
         return True
+
+    def forget(self, apart_from: Collection[int]) -> None:
+        """Let go of what has been decided about and has no undecided neighbour, so that a long
+        picture takes no more memory than a short one."""
+        for number in [n for n in self._settled if n not in apart_from]:
+            region = self.regions[number]
+            around = grown_box(region.reach_xyxy, _BESIDE_PX / region.piece.scale)
+            if all(other.decided for other in self.near(around)):
+                self._settled.remove(number)
+                self._forget(region)
 
     def _recognised(self, sighting: Sighting, view_xyxy: BoxXYXY) -> CanvasRegion | None:
         """The region a sighting shows, parts of one region made into one."""

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.candidate import Candidate, make_candidate
+from operators.tracking.candidate import Candidate, make_candidate, outlined_share
 
 U8 = NDArray[np.uint8]
 _GROUND_SHARE = 0.12  # of the picture's short side: what is as wide all over is ground
@@ -16,6 +16,7 @@ _LEAST_STEP = 12.0  # in CIELAB's 8-bit units; paper and noise differ by less
 _NECK_PX = 7  # what hangs together by less falls apart
 _RING_PX = 6
 _PLAIN_SHARE = 0.8
+_OUTLINED_SHARE = 0.85
 
 
 def standing_out(image_rgb: U8, edges: U8, least_area_px: int, largest_px: int) -> list[Candidate]:
@@ -39,7 +40,9 @@ def standing_out(image_rgb: U8, edges: U8, least_area_px: int, largest_px: int) 
         if least_area_px <= area_px <= largest_px:
             inside = (labels[y : y + h, x : x + w] == label).view(np.uint8)
             made = make_candidate(inside, edges, x, y)
-            if made is not None and _ground_around(made, step, least) >= _PLAIN_SHARE:
+            if made is None or outlined_share(made, edges) < _OUTLINED_SHARE:
+                continue  # a corner of something large, for which its middle passes for the ground
+            if _ground_around(made, step, least) >= _PLAIN_SHARE:
                 found.append(made)
     return found
 

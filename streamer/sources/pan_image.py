@@ -140,16 +140,20 @@ class PanImage(Source):
                     stream_id=self.stream_id,
                     time_ns=stop.time_ns,
                     kind="passed",
-                    data={"window": stop.index, "cell_px": side, "cells": passed[stop.index]},
+                    data={
+                        "window": stop.index,
+                        "cell_px": side,
+                        "cells": passed[stop.index].tolist(),
+                    },
                 )
 
     def close(self) -> None:
         self.canvas = None
 
 
-def last_seen(walk: Walk) -> tuple[int, dict[int, list[list[int]]]]:
-    """The side of square cells of the canvas, and which of them (column, row) each stop shows for
-    the last time. A cell that is shown in part counts as shown."""
+def last_seen(walk: Walk) -> tuple[int, dict[int, NDArray[np.int32]]]:
+    """The side of square cells of the canvas, and which of them (Nx2: column, row) each stop shows
+    for the last time. A cell that is shown in part counts as shown."""
     height, width = walk.canvas_hw
     least = min(min(stop.box_xywh[2:]) for stop in walk.stops)
     side = max(32, least // 8)
@@ -158,10 +162,11 @@ def last_seen(walk: Walk) -> tuple[int, dict[int, list[list[int]]]]:
         x, y, w, h = stop.box_xywh
         last[y // side : (y + h - 1) // side + 1, x // side : (x + w - 1) // side + 1] = stop.index
     order = np.argsort(last, axis=None, kind="stable")
-    found: dict[int, list[list[int]]] = {}
-    for flat in order:
-        row, column = divmod(int(flat), last.shape[1])
-        found.setdefault(int(last[row, column]), []).append([column, row])
+    rows, columns = np.unravel_index(order, last.shape)
+    cells_N2 = np.stack([columns, rows], axis=1).astype(np.int32)
+    indices, starts = np.unique(last.ravel()[order], return_index=True)
+    parts = np.split(cells_N2, starts[1:])
+    found = dict(zip(indices.tolist(), parts, strict=True))
     found.pop(-1, None)
     return side, found
 

@@ -59,7 +59,7 @@ class StandingOut:
             moving = _moving(before, gray)
             off |= moving
             things |= moving
-        kernel = np.ones((3, 3), np.uint8)
+        kernel = np.ones((5, 5), np.uint8)  # outlines are soft, and encoders blur them
         self._recent = [r for r in self._recent if time_ns - r[0] <= _HOLD_NS]
         self._recent.append((time_ns, cv2.dilate(off, kernel), cv2.dilate(things, kernel)))
         size = (width, height)

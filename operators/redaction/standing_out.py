@@ -19,6 +19,7 @@ _NEAR_LEVEL, _LEVEL = 10, 14  # faint edges count: covering too much is the less
 _AT_RIM_SHARE = 0.04
 _LARGEST_SHARE, _WIDEST_SHARE = 0.3, 0.9  # of the picture; what is more is its ground
 _LEAST_PX = 24
+_LINE_PX = 5  # at least as wide as an edge is found
 _HOLD_NS = 200_000_000
 
 
@@ -54,7 +55,8 @@ class StandingOut:
             before, self._recent = None, []
         edges = edge_strength(small)
         off = closed_off(edges, _NEAR_LEVEL, _AT_RIM_SHARE)
-        things = _pieces(closed_off(edges, _LEVEL, _AT_RIM_SHARE))
+        closed = closed_off(edges, _LEVEL, _AT_RIM_SHARE)
+        things = _pieces(closed) | _parted(closed)
         if before is not None:
             moving = _moving(before, gray)
             off |= moving
@@ -79,6 +81,13 @@ def _pieces(off: U8) -> U8:
     usable &= wide <= _WIDEST_SHARE * off.shape[1]
     usable[0] = False
     return np.asarray(usable[labels].view(np.uint8), np.uint8)
+
+
+def _parted(off: U8) -> U8:
+    """Pieces that only lines hold together, or a line with the ground: what stands on a horizon."""
+    kernel = np.ones((_LINE_PX, _LINE_PX), np.uint8)
+    cores = _pieces(cv2.morphologyEx(off, cv2.MORPH_OPEN, kernel))
+    return np.asarray(cv2.dilate(cores, kernel) & off, np.uint8)
 
 
 def _moving(before: U8, now: U8) -> U8:

@@ -218,18 +218,19 @@ class Redact(Operator[TrackedFrame | Event | Caption, TrackedFrame | Event]):
     ) -> None:
         """What stands out: near chosen tracks all of it, elsewhere what other tracks are not."""
         shown = stream.out.look(frame.image, frame.time_ns)
-        explained = np.zeros(frame.hw, np.uint8)
+        explained, other = np.zeros(frame.hw, np.uint8), np.zeros(frame.hw, np.uint8)
         margin_px = self.margin * frame.hw[0]
         for mask in others:
             if mask.area_px:
                 mark(explained, around(Kept(mask, 0), 0.0, margin_px))
+                mark(other, around(Kept(mask, 0), 0.0, 0.0))
         things = shown.things & (1 - explained)
         inside |= self._in_zones(stream, things) if self.book else things
         near = np.zeros(frame.hw, np.uint8)
         for kept in chosen:
             reach_px = margin_px + _REACH * kept.mask.area_px**0.5
             mark(near, around(kept, (frame.time_ns - kept.time_ns) / 1e9, reach_px))
-        inside |= near & shown.off_ground & (1 - explained)
+        inside |= near & shown.off_ground & (1 - other)
 
     def _in_zones(self, stream: _Stream, things: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The things that touch a zone."""

@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from streamer.errors import InputError
+from streamer.looks import alike
 from streamer.mask import Mask
 
 NAME = "catalog.sqlite"
@@ -19,7 +22,7 @@ NAME = "catalog.sqlite"
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A caption that fits a search."""
+    """A caption that fits a search; `likeness` 0..1 where its track was compared with another."""
 
     id: str
     stream_id: str
@@ -33,6 +36,7 @@ class Hit:
     category: str
     colour: str
     mean_logprob: float | None
+    likeness: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -73,6 +77,7 @@ class Catalog:
         from_ns: int | None = None,
         to_ns: int | None = None,
         stream_id: str | None = None,
+        track_id: int | None = None,
         limit: int = 50,
     ) -> list[Hit]:
         """Captions that hold all the words, in the order in which they were recorded.
@@ -81,7 +86,7 @@ class Catalog:
             words: in any order; a word that ends in * stands for all that begin so. Other marks
                 mean nothing; no words find everything.
             from_ns, to_ns: captions that hold at some moment from here to there.
-            stream_id: of this stream only.
+            stream_id, track_id: of this stream, and this track of it, only.
             limit: at most so many; -1: all.
         """
         wanted, values = [], list[Any]()
@@ -97,6 +102,9 @@ class Catalog:
         if stream_id is not None:
             wanted.append("c.stream_id = ?")
             values.append(stream_id)
+        if track_id is not None:
+            wanted.append("c.track_id = ?")
+            values.append(track_id)
         if from_ns is not None:
             wanted.append("(c.end_ns IS NULL OR c.end_ns >= ?)")
             values.append(from_ns)
@@ -139,6 +147,33 @@ class Catalog:
             )
             for time_ns, mask in rows:
                 yield time_ns, Mask.from_json(json.loads(mask))
+
+    def like(self, stream_id: str, track_id: int) -> Iterator[tuple[str, int, float]]:
+        """All other tracks, the most alike first: stream, track, likeness 0..1.
+
+        Raises:
+            InputError: when nothing is known of the look of that track.
+        """
+        wanted, rows = None, list[Any]()
+        with self._reading():
+            if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'track_look'").fetchone():
+                wanted = self._db.execute(
+                    "SELECT look FROM track_look WHERE stream_id = ? AND track_id = ?",
+                    (stream_id, track_id),
+                ).fetchone()
+                reader = self._db.cursor()
+                reader.row_factory = None  # plain tuples: there may be very many
+                reader.execute("SELECT look, stream_id, track_id FROM track_look")
+                rows = [] if wanted is None else reader.fetchall()
+        if wanted is None:
+            raise InputError(
+                f"{self.path} keeps no look of track {track_id} of {stream_id!r}; run again with "
+                "looks: true of the sink Catalog"
+            )
+        likeness = alike(wanted[0], [row[0] for row in rows])
+        order = np.argsort(-likeness, kind="stable")
+        ranked = ((*rows[i][1:], float(likeness[i])) for i in order)
+        return (one for one in ranked if one[:2] != (stream_id, track_id))
 
     def best_jpeg(self, stream_id: str, track_id: int) -> bytes | None:
         """A small picture of a track's best view."""

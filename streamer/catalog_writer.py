@@ -32,6 +32,10 @@ CREATE TABLE IF NOT EXISTS track (
     part_of INTEGER,
     PRIMARY KEY (stream_id, track_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS track_look (
+    stream_id TEXT NOT NULL, track_id INTEGER NOT NULL, look BLOB NOT NULL,
+    PRIMARY KEY (stream_id, track_id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS track_mask (
     stream_id TEXT NOT NULL, track_id INTEGER NOT NULL, time_ns INTEGER NOT NULL,
     frame_index INTEGER NOT NULL, score REAL NOT NULL, mask TEXT NOT NULL,
@@ -71,12 +75,14 @@ _COMMIT_EVERY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best view of a track so far; `jpeg` is a small picture of it, or None."""
+    """The best view of a track so far; `jpeg` is a small picture of it, or None, `look` is that of
+    `streamer.looks`, or b""."""
 
     frame_index: int
     time_ns: int
     region: Region
     jpeg: bytes | None
+    look: bytes = b""
 
 
 @dataclass(kw_only=True)
@@ -162,6 +168,9 @@ class CatalogWriter:
             row.part_of,
         )  # fmt: skip
         self._run("INSERT OR REPLACE INTO track VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)
+        if best.look:
+            look = (row.stream_id, row.track_id, best.look)
+            self._run("INSERT OR REPLACE INTO track_look VALUES (?,?,?)", look)
 
     @property
     def due(self) -> bool:
@@ -187,7 +196,7 @@ class CatalogWriter:
             self._db.execute("ALTER TABLE track ADD COLUMN part_of INTEGER")
 
     def _start(self, info: StreamInfo) -> None:
-        for table in ("track", "track_mask", "caption", "event", "stream"):
+        for table in ("track", "track_look", "track_mask", "caption", "event", "stream"):
             self._db.execute(f"DELETE FROM {table} WHERE stream_id = ?", (info.stream_id,))
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         values = (info.stream_id, info.uri, info.width_px, info.height_px, info.fps)

@@ -19,6 +19,8 @@ _NEAR_LEVEL, _LEVEL = 10, 14  # faint edges count: covering too much is the less
 _AT_RIM_SHARE = 0.04
 _LARGEST_SHARE, _WIDEST_SHARE = 0.3, 0.9  # of the picture; what is more is its ground
 _LEAST_PX = 24
+_LINE_PX = 5  # at least as wide as an edge is found
+_CHANGED, _CHANGED_SHARE = 10, 0.05  # of 255; of a moving piece's pixels
 _HOLD_NS = 200_000_000
 
 
@@ -54,12 +56,13 @@ class StandingOut:
             before, self._recent = None, []
         edges = edge_strength(small)
         off = closed_off(edges, _NEAR_LEVEL, _AT_RIM_SHARE)
-        things = _pieces(closed_off(edges, _LEVEL, _AT_RIM_SHARE))
+        closed = closed_off(edges, _LEVEL, _AT_RIM_SHARE)
+        things = _pieces(closed) | _parted(closed)
         if before is not None:
             moving = _moving(before, gray)
             off |= moving
             things |= moving
-        kernel = np.ones((3, 3), np.uint8)
+        kernel = np.ones((5, 5), np.uint8)  # outlines are soft, and encoders blur them
         self._recent = [r for r in self._recent if time_ns - r[0] <= _HOLD_NS]
         self._recent.append((time_ns, cv2.dilate(off, kernel), cv2.dilate(things, kernel)))
         size = (width, height)
@@ -81,13 +84,26 @@ def _pieces(off: U8) -> U8:
     return np.asarray(usable[labels].view(np.uint8), np.uint8)
 
 
+def _parted(off: U8) -> U8:
+    """Pieces that only lines hold together, or a line with the ground: what stands on a horizon."""
+    kernel = np.ones((_LINE_PX, _LINE_PX), np.uint8)
+    cores = _pieces(cv2.morphologyEx(off, cv2.MORPH_OPEN, kernel))
+    return np.asarray(cv2.dilate(cores, kernel) & off, np.uint8)
+
+
 def _moving(before: U8, now: U8) -> U8:
-    """Where the flow is not the camera's."""
+    """Where the flow is not the camera's, and pixels have changed; on flat ground flow is noise."""
     residual = measure_motion(before, now).residual
     moving = (residual > max(0.7, 4 * float(np.median(residual)))).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     moving = cv2.morphologyEx(moving, cv2.MORPH_OPEN, kernel)
-    return np.asarray(cv2.morphologyEx(moving, cv2.MORPH_CLOSE, kernel), np.uint8)
+    moving = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, kernel)
+    step = cv2.absdiff(cv2.GaussianBlur(before, (3, 3), 0), cv2.GaussianBlur(now, (3, 3), 0))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(moving, connectivity=4)
+    changed = np.bincount(labels[step > _CHANGED], minlength=len(stats))
+    real = changed >= _CHANGED_SHARE * stats[:, cv2.CC_STAT_AREA]
+    real[0] = False
+    return np.asarray(real[labels].view(np.uint8), np.uint8)
 
 
 def _union(maps: list[U8]) -> U8:

@@ -127,24 +127,33 @@ class Dwell(InZone):
         for seen, came, time_ns in self.changes(moment):
             if not came:
                 self._out[seen.track_id] = time_ns
+                # on its way out when it was due, it had stayed for long enough all the same
+                if time_ns >= self._since.get(seen.track_id, time_ns) + to_ns(self.for_s):
+                    yield from self._tell(seen.track_id)
                 continue
             out_ns = self._out.pop(seen.track_id, None)
             if out_ns is None or time_ns - out_ns >= to_ns(self.gap_s):
                 self._since[seen.track_id] = time_ns
                 self._told.discard(seen.track_id)
         for track_id, since_ns in sorted(self._since.items()):
-            due_ns = since_ns + to_ns(self.for_s)
             # half out, it may be on its way: then the stay may have ended before it is due
             here = track_id in moment.seen and track_id not in self._out
             inside = here and self._levels[track_id].steady
-            if inside and track_id not in self._told and moment.time_ns >= due_ns:
-                self._told.add(track_id)
-                data = {"zone": self.zone, "since_ns": since_ns}
-                yield Found(time_ns=due_ns, track_id=track_id, data=data)
+            if inside and moment.time_ns >= since_ns + to_ns(self.for_s):
+                yield from self._tell(track_id)
         for track_id in [i for i in self._since if i not in moment.known]:
             self._since.pop(track_id)
             self._out.pop(track_id, None)
             self._told.discard(track_id)
+
+    def _tell(self, track_id: int) -> Iterator[Found]:
+        """Once a stay."""
+        if track_id in self._told:
+            return
+        self._told.add(track_id)
+        since_ns = self._since[track_id]
+        data = {"zone": self.zone, "since_ns": since_ns}
+        yield Found(time_ns=since_ns + to_ns(self.for_s), track_id=track_id, data=data)
 
 
 @dataclass(kw_only=True, eq=False)

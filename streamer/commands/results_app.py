@@ -30,19 +30,30 @@ def search(
     within: Annotated[
         float, typer.Option(min=0.0, help="How near, as a share of the picture's diagonal.")
     ] = 0.05,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="[STREAM#]TRACK", help="Tracks that look like that one first."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    pictures: Annotated[
+        bool | None,
+        typer.Option(
+            help="Thumbnails in the terminal; by default where textual-image is installed.",
+            show_default=False,
+        ),
+    ] = None,
     json_path: JsonFile = None,
 ) -> None:
-    """Find captions by their words, and by where their tracks were.
+    """Find captions by their words, by where their tracks were, and by how they look.
 
     Examples: `streamer search out 'red car' --from 1:00`, `streamer search out person --near
-    gate#3`, `streamer search out --zone surveillance:middle`.
+    gate#3`, `streamer search out --zone surveillance:middle`, `streamer search out --like gate#3`.
     """
     from streamer.commands.search import search_catalog
 
     code = search_catalog(
         out_dir, words, from_time=from_time, to_time=to_time, stream=stream, zone=zone, near=near,
-        within=within, limit=limit, json_path=json_path,
+        within=within, like=like, limit=limit, pictures=pictures, json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 

@@ -69,18 +69,7 @@ class Near:
     def __init__(self, catalog: Catalog, text: str, within: float, span_ns: _Span) -> None:
         self._masks = _Masks(catalog, "--near", span_ns)
         self._within = within
-        match = re.fullmatch(r"(?:(.*)#)?(\d{1,18})", text, re.DOTALL)
-        if match is None:
-            raise ConfigError(f"--near {text}: write STREAM#ID, for instance gate#3, or 3")
-        streams = catalog.streams()
-        stream = match.group(1) or (streams[0] if len(streams) == 1 else "")
-        if not stream:
-            raise InputError(
-                f"--near {text}: {catalog.path} has {len(streams)} streams; write STREAM#ID"
-            )
-        if stream not in streams:
-            raise InputError(f"--near {text}: no stream {stream!r}{nearest(stream, streams)}")
-        self._track = (stream, int(match.group(2)))
+        self._track = track_named(catalog, "--near", text)
         self._boxes = {t: mask.box_xyxy for t, mask in catalog.masks(*self._track)}
         if not self._boxes:
             raise InputError(f"--near {text}: {catalog.path} has no masks of such a track")
@@ -94,6 +83,27 @@ class Near:
             and _gap_px(mask.box_xyxy, self._boxes[time_ns]) <= self._within * math.hypot(*mask.hw)
             for time_ns, mask in self._masks.during(hit)
         )
+
+
+def track_named(catalog: Catalog, option: str, text: str) -> tuple[str, int]:
+    """The stream and the id of a track: STREAM#ID, or ID where there is one stream.
+
+    Raises:
+        ConfigError: when it is not written so.
+        InputError: when there is no such stream.
+    """
+    match = re.fullmatch(r"(?:(.*)#)?(\d{1,18})", text, re.DOTALL)
+    if match is None:
+        raise ConfigError(f"{option} {text}: write STREAM#ID, for instance gate#3, or 3")
+    streams = catalog.streams()
+    stream = match.group(1) or (streams[0] if len(streams) == 1 else "")
+    if not stream:
+        raise InputError(
+            f"{option} {text}: {catalog.path} has {len(streams)} streams; write STREAM#ID"
+        )
+    if stream not in streams:
+        raise InputError(f"{option} {text}: no stream {stream!r}{nearest(stream, streams)}")
+    return stream, int(match.group(2))
 
 
 class _Masks:

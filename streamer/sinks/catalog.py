@@ -10,6 +10,7 @@ import numpy as np
 
 from streamer.catalog_writer import Best, CatalogWriter, TrackRow
 from streamer.interfaces import Sink
+from streamer.looks import look_of
 from streamer.records import Caption, Event, Frame, Region, StreamInfo, TrackedFrame
 from streamer.sinks.views import MUCH_BETTER, quality
 
@@ -25,12 +26,16 @@ class Catalog(Sink[TrackedFrame | Caption | Event]):
         path: the file to write; folders above it are made.
         masks: keep the mask of every track in every frame; without, only that of the best view.
         pictures: keep a small picture (JPEG) of every track's best view.
+        looks: keep colours and outline of that view, for `streamer search --like`.
     """
 
-    def __init__(self, path: str, masks: bool = True, pictures: bool = True) -> None:
+    def __init__(
+        self, path: str, masks: bool = True, pictures: bool = True, looks: bool = True
+    ) -> None:
         self.path = Path(path)
         self.masks = masks
         self.pictures = pictures
+        self.looks = looks
         self._writer: CatalogWriter | None = None
         self._rows: dict[tuple[str, int], TrackRow] = {}
         self._quality: dict[tuple[str, int], float] = {}
@@ -103,7 +108,10 @@ class Catalog(Sink[TrackedFrame | Caption | Event]):
 
     def _best(self, frame: Frame, region: Region) -> Best:
         jpeg = _jpeg(frame, region) if self.pictures else None
-        return Best(frame_index=frame.index, time_ns=frame.time_ns, region=region, jpeg=jpeg)
+        look = look_of(frame.image, region.mask) if self.looks else b""
+        return Best(
+            frame_index=frame.index, time_ns=frame.time_ns, region=region, jpeg=jpeg, look=look
+        )
 
     def _forget(self, key: tuple[str, int]) -> None:
         """A track that has ended does not come back: its row is written, and memory stays small."""

@@ -144,6 +144,17 @@ def test_dwelling(tmp_path: Path) -> None:
     assert told(path, scene(4, covered)) == [("dwell", 1, 2.0)]
 
 
+def test_dwelling_until_the_very_moment_it_is_due(tmp_path: Path) -> None:
+    """It is half out in the frame in which it is due, and was inside for that long."""
+    path = write_rules(tmp_path, {"kind": "dwell", "zone": "east", "for_s": 1}, LEAVE)
+    assert told(path, scene(4, {1: lambda t: (100 + 99 * t, 100)})) == [
+        ("dwell", 1, 2.04), ("zone_leave", 1, 2.04),
+    ]  # fmt: skip
+    assert [kind for kind, *_ in told(path, scene(4, {1: lambda t: (95 + 105 * t, 100)}))] == [
+        "zone_leave"
+    ]
+
+
 def test_loitering_forgives_a_step_outside(tmp_path: Path) -> None:
     def steps_out(t: float) -> tuple[float, float]:
         return (150, 100) if 1.0 <= t < 1.6 else (250, 100)

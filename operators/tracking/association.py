@@ -73,6 +73,8 @@ class Associator:
                 self._begin(candidate)
         for j, track in enumerate(seen):
             if j not in supported:
+                if track.part_of is not None and outlined_share(track, self.edges) > _CLEAR:
+                    continue  # its outline is there, as part of that of the whole
                 track.misses += 1
                 track.grown = track.shrunk = 0
                 if track.misses >= _FORGOTTEN and outlined_share(track, self.edges) < _VAGUE:
@@ -181,7 +183,7 @@ class Associator:
     ) -> tuple[list[int], set[int]]:
         """Tracks whose two largest pieces are two things, because they part: what covers a thing in
         the middle leaves two pieces that keep their distance. The larger one goes on; the other
-        begins a track.
+        begins a track. What the border cuts, or something covers, changes its size instead.
 
         Returns:
             The candidates that were such pieces, and the tracks that lie in two pieces as yet.
@@ -198,14 +200,14 @@ class Associator:
             apart = common_px(large, small) < 0.1 * small.area_px
             least_px = max(self.least_area_px, _PIECE * track.area_px)
             most = large.area_px + small.area_px > _MOST * track.area_px
-            if not (track.track_id and not track.given and apart and most) or (
-                small.area_px < least_px
-            ):
+            known = track.track_id and not track.given and not track.touches_border()
+            if not (known and apart and most) or small.area_px < least_px:
                 continue
             torn.add(j)
             way = np.subtract(_middle(large), _middle(small))
-            track.parting = way if track.parting is None else track.parting
-            if float(np.hypot(*(way - track.parting))) > 4 + 0.2 * track.area_px**0.5:
+            if track.parting is None or not 0.7 < small.area_px / track.parting[1] < 1.4:
+                track.parting = (way, small.area_px)
+            if float(np.hypot(*(way - track.parting[0]))) > 4 + 0.2 * track.area_px**0.5:
                 _take(track, large)
                 self._support(track, None)
                 track.usual_area_px = large.area_px

@@ -25,6 +25,7 @@ _SMALL = 0.25  # of the area of what it touches: more likely a part than a thing
 _PATIENCE_NS = 2_000_000_000  # for which such a one is watched before it is a thing of its own
 _WAY_PX = 2.0  # which both have gone; flow is too coarse for what goes it slowly
 _LEFT_PX = 2.0
+_THICK_PX = 11
 _PAN_ERROR = 0.05  # of the camera's way
 
 
@@ -63,6 +64,20 @@ def relate(tracks: Sequence[Track], time_ns: int, panned: Vector) -> None:
         small.undecided = small.part_of is None and (bool(moving) or (young and tiny))
 
 
+def leader(track: Track) -> Track | None:
+    """The larger track that a thin one goes with as long as nothing says otherwise: optical flow
+    does not see what is thinner than its patches."""
+    beside = track.beside
+    large = track.part_of or (beside.large if beside is not None and track.undecided else None)
+    if large is None or track.track_id or not large.visible:
+        return None
+    if track.area_px > _SMALL * large.area_px:
+        return None
+    inside = cv2.copyMakeBorder(track.inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    kernel = np.ones((_THICK_PX, _THICK_PX), np.uint8)
+    return None if cv2.countNonZero(cv2.erode(inside, kernel)) else large
+
+
 def without_crumbs(
     candidates: Sequence[Candidate], tracks: Sequence[Track], least_area_px: int
 ) -> list[Candidate]:
@@ -90,7 +105,7 @@ def _touch(small: Track, large: Track) -> bool:
     box = small.padded(_WIDE_RIM_PX)
     shown = large.window(box)
     if small.area_px < _SMALL * large.area_px:  # what joins them may be too thin to be seen
-        rim = int(np.clip(0.2 * large.area_px**0.5, _RIM_PX, _WIDE_RIM_PX))
+        rim = int(np.clip(0.25 * large.area_px**0.5, _RIM_PX, _WIDE_RIM_PX))
         hull = cv2.convexHull(cv2.findNonZero(large.inside)) + np.subtract(large.box[:2], box[:2])
         cv2.fillConvexPoly(shown, hull.astype(np.int32), 255)
     near = cv2.dilate(small.window(box), np.ones((2 * rim + 1,) * 2, np.uint8)) & shown

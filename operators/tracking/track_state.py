@@ -34,15 +34,15 @@ class Track:
     `inside` is its 0/1 form in the tight `box` (x0, y0, x1, y1). `look` is the histogram of its
     colours and `wide_look` the same spread over neighbouring cells. `velocity` is in pixels a
     frame against the resting world, and `place` is where its centre lies in it. `hits` and `misses`
-    count rounds of proposals. What was `given` by hand keeps its own mask: proposals only
-    find it again when it was hidden. `part_of` is the
-    track it belongs to, `together` the rounds for which it has moved as one with one, `beside` how
-    it lay to a larger one when they were first seen to touch or to belong together, `alone` whether
-    it has moved otherwise; `undecided` says that it may turn out to be a part. `parting` is the way
-    between two pieces of it when they were first seen apart; `split_from_id` is the track that held
-    it before it was found to be a thing of its own. What was `merged_into` another track was found
-    to be a piece of it, and is over. What is `sure` is confirmed by one proposal; `refined_ns` is
-    when a segmenter was last asked about it.
+    count rounds of proposals. What was `given` by hand keeps its own mask: proposals only find it
+    again when it was hidden. `part_of` is the track it belongs to, `together` the rounds for which
+    it has moved as one with one, `beside` how it lay to a larger one when they were first seen to
+    touch or to belong together, `alone` whether it has moved otherwise; `undecided` says that it
+    may turn out to be a part. `parting` is the way between two pieces of it when they were first
+    seen apart, and the smaller one's area; `split_from_id` is the track that held it before it was
+    found to be a thing of its own. What was `merged_into` another track was found to be a piece of
+    it, and is over. What is `sure` is confirmed by one proposal; `refined_ns` is when a segmenter
+    was last asked about it.
     """
 
     soft: U8
@@ -70,13 +70,14 @@ class Track:
     undecided: bool = False
     merged_into: Track | None = None
     split_from_id: int = 0
-    parting: NDArray[np.float64] | None = None
+    parting: tuple[NDArray[np.float64], int] | None = None
     usual_area_px: float = 0.0
     sure: bool = False
     refined_ns: int | None = None
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     place: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     wide_look: Histogram = field(init=False)
+    _owed: NDArray[np.float64] = field(init=False, default_factory=lambda: np.zeros(2))
     inside: U8 = field(init=False)
     box: Box = field(init=False)
     area_px: int = field(init=False)
@@ -101,6 +102,20 @@ class Track:
                 left + x + moments["m10"] / moments["m00"],
                 top + y + moments["m01"] / moments["m00"],
             )
+
+    def shift(self, way: NDArray[np.float64]) -> None:
+        """Move the mask as a whole, by (x, y) pixels; whole ones at a time, so that a thin one does
+        not wear off."""
+        self._owed = self._owed + way
+        dx, dy = (int(v) for v in np.rint(self._owed))
+        self._owed = self._owed - (dx, dy)
+        left, top = self.left + dx, self.top + dy
+        a, c = max(0, -left), max(0, -top)
+        soft = self.soft[c : max(c, self.hw[0] - top), a : max(a, self.hw[1] - left)]
+        if soft.size:
+            self.set_mask(soft, left + a, top + c)
+        else:
+            self.set_mask(np.zeros((1, 1), np.uint8), 0, 0)
 
     def set_look(self, look: Histogram) -> None:
         self.look, self.wide_look = look, spread(look)

@@ -5,6 +5,7 @@ Works on one stream, on pictures of the working size. Deterministic, and picklab
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import cv2
@@ -19,7 +20,7 @@ from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import likeness_now, share_pixels, weigh
 from operators.tracking.flow import Motion, carry, measure_motion
-from operators.tracking.parts import relate, without_crumbs
+from operators.tracking.parts import leader, relate, without_crumbs
 from operators.tracking.proposals import (
     changed_candidates,
     edge_strength,
@@ -155,11 +156,11 @@ class Tracker:
     def _follow(self, codes: Codes, motion: Motion, change: U8, time_ns: int) -> None:
         """Bring all tracks to this picture: masks, what can be seen, how sure that is. `change`
         (HxW) is the difference to the picture before."""
-        self._propagate(motion)
+        led = self._propagate(motion)
         seen = [t for t in self.tracks if t.visible and t.area_px]
         share_pixels(seen, codes)
-        weigh(seen, codes, change)
-        self._judge(codes, time_ns)
+        weigh([t for t in seen if t not in led], codes, change)
+        self._judge(codes, time_ns, led)
 
     def _most_visible(self) -> int:
         """With so many tracks in the picture no more are begun."""
@@ -228,12 +229,16 @@ class Tracker:
         height, width = picture.shape[:2]
         return int(max(40, self.config.min_area_share * height * width))
 
-    def _propagate(self, motion: Motion) -> None:
-        """Masks go with the flow; what is hidden goes as it last went."""
+    def _propagate(self, motion: Motion) -> dict[Track, Track]:
+        """Masks go with the flow; what is hidden goes as it last went, and what is too thin for the
+        flow as what it touches. These, with what they go with."""
         camera = motion.camera
         self._to_world = self._to_world @ np.linalg.inv(np.vstack([camera, (0, 0, 1)]))
         carried, came_from = [], []
+        led = {t: large for t in self.tracks if t.visible and (large := leader(t)) is not None}
         for track in self.tracks:
+            if track in led:
+                continue
             if not track.visible:
                 moved = camera @ np.array([*track.centre, 1.0]) + track.velocity
                 track.centre = (float(moved[0]), float(moved[1]))
@@ -246,8 +251,13 @@ class Tracker:
         now = np.array([track.centre for track in carried]).reshape(-1, 2)
         earlier = now + np.array(came_from).reshape(-1, 2)
         moved = now - earlier @ camera[:, :2].T - camera[:, 2]
-        for track, step in zip(carried, 0.1 * moved, strict=True):
-            track.velocity = 0.9 * track.velocity + step
+        for track, step in zip(carried, moved, strict=True):
+            track.velocity = track.velocity + max(0.1, 1 / track.frames) * (step - track.velocity)
+        ways = dict(zip(carried, came_from, strict=True))
+        for track, large in led.items():
+            track.shift(-np.array(ways.get(large, (0.0, 0.0))))
+            track.velocity = large.velocity
+        return led
 
     def _locate(self) -> None:
         """Where all tracks lie in the resting world: the shot's first picture."""
@@ -255,8 +265,9 @@ class Tracker:
         for track, place in zip(self.tracks, centres @ self._to_world[:2].T, strict=True):
             track.place = place
 
-    def _judge(self, codes: Codes, time_ns: int) -> None:
-        """Is each visible track still the same thing, and is there enough of it?"""
+    def _judge(self, codes: Codes, time_ns: int, led: Container[Track]) -> None:
+        """Is each visible track still the same thing, and is there enough of it? Of what is `led`
+        only proposals tell."""
         seen = []
         for track in self.tracks:
             if track.visible:
@@ -266,7 +277,8 @@ class Tracker:
                     seen.append(track)
         for track, alike in zip(seen, likeness_now(seen, codes), strict=True):
             track.score = 0.7 * track.score + 0.3 * alike
-            track.unlike = track.unlike + 1 if alike < self.config.lost_likeness else 0
+            lost = alike < self.config.lost_likeness and track not in led
+            track.unlike = track.unlike + 1 if lost else 0
             if track.unlike >= 3:
                 track.hide(time_ns)
                 continue

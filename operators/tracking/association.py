@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import Codes, Histogram, histogram, likeness
+from operators.tracking.appearance import (
+    BINS,
+    Codes,
+    Histogram,
+    histogram,
+    likeness,
+    masked_histograms,
+    spread,
+)
 from operators.tracking.candidate import (
     Candidate,
     common_areas,
     common_px,
-    make_candidate,
     outlined_share,
+    rim_strength,
 )
 from operators.tracking.proposals import remainders
 from operators.tracking.track_state import Track
@@ -44,6 +52,7 @@ class Associator:
     time_ns: int
     least_area_px: int
     max_tracks: int
+    _taken: list[tuple[Track, Candidate]] = field(default_factory=list)
 
     def run(self, candidates: list[Candidate]) -> None:
         """Match by mask overlap first; what is left grows, shrinks, recovers or begins tracks."""
@@ -79,6 +88,16 @@ class Associator:
                 track.grown = track.shrunk = 0
                 if track.misses >= _FORGOTTEN and outlined_share(track, self.edges) < _VAGUE:
                     track.hide(self.time_ns)  # nothing proposes it, nothing ends at its outline
+        self._learn()
+
+    def _learn(self) -> None:
+        """Tracks look like the candidates whose masks they took, by and by."""
+        crops = [self.codes[y0:y1, x0:x1] for x0, y0, x1, y1 in (c.box for _, c in self._taken)]
+        looks = masked_histograms(crops, [c.inside > 0 for _, c in self._taken])
+        looks = [0.8 * t.look + 0.2 * look for (t, _), look in zip(self._taken, looks, strict=True)]
+        wide = spread(np.array(looks, np.float32).reshape(-1, BINS))
+        for (track, _), look, wide_look in zip(self._taken, looks, wide, strict=True):
+            track.look, track.wide_look = look, wide_look
 
     def _match(
         self,
@@ -119,14 +138,13 @@ class Associator:
 
     def _take_mask(self, track: Track, candidate: Candidate) -> None:
         """The candidate's mask, unless the track's own outline lies on clearer edges."""
-        x0, y0 = track.box[:2]
-        own = make_candidate(track.inside, self.edges, x0, y0)
-        if track.given or (own is not None and candidate.strength < 0.85 * own.strength):
+        own = rim_strength(track, self.edges) if track.area_px else 0.0
+        if track.given or candidate.strength < 0.85 * own:
             return
         _take(track, candidate)
         track.strength = 0.7 * track.strength + 0.3 * candidate.strength
         track.usual_area_px = 0.7 * track.usual_area_px + 0.3 * candidate.area_px
-        track.set_look(0.8 * track.look + 0.2 * self._look(candidate))
+        self._taken.append((track, candidate))
 
     @staticmethod
     def _swollen(track: Track, candidate: Candidate) -> bool:

@@ -52,6 +52,8 @@ def relate(tracks: Sequence[Track], time_ns: int, panned: Vector) -> None:
             # for a moment nothing may show that they touch
             if small.part_of not in seen or _has_left(small, small.part_of):
                 small.part_of, small.together, small.beside = None, 0, None
+            elif small.beside is None:
+                small.beside = _beside(small, small.part_of, panned)
             continue
         moving = [w for w in wholes if _as_one(small, w, slack=1)]
         along = _gone_along(small, wholes, panned)
@@ -67,9 +69,11 @@ def relate(tracks: Sequence[Track], time_ns: int, panned: Vector) -> None:
 def leader(track: Track) -> Track | None:
     """The larger track that a thin one goes with as long as nothing says otherwise: optical flow
     does not see what is thinner than its patches."""
+    if track.track_id or not track.visible:
+        return None
     beside = track.beside
     large = track.part_of or (beside.large if beside is not None and track.undecided else None)
-    if large is None or track.track_id or not large.visible:
+    if large is None or not large.visible:
         return None
     if track.area_px > _SMALL * large.area_px:
         return None

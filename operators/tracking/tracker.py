@@ -5,7 +5,6 @@ Works on one stream, on pictures of the working size. Deterministic, and picklab
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass, field
 
 import cv2
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
-from operators.tracking.births import is_closed_off
+from operators.tracking.births import is_closed_off, observe
 from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
-from operators.tracking.evidence import likeness_now, share_pixels, weigh
-from operators.tracking.flow import Motion, carry, measure_motion
-from operators.tracking.parts import leader, relate, without_crumbs
+from operators.tracking.evidence import share_pixels, weigh
+from operators.tracking.flow import Motion, measure_motion
+from operators.tracking.following import judge, propagate
+from operators.tracking.parts import relate, without_crumbs
 from operators.tracking.proposals import (
     changed_candidates,
     edge_strength,
@@ -156,11 +156,13 @@ class Tracker:
     def _follow(self, codes: Codes, motion: Motion, change: U8, time_ns: int) -> None:
         """Bring all tracks to this picture: masks, what can be seen, how sure that is. `change`
         (HxW) is the difference to the picture before."""
-        led = self._propagate(motion)
+        camera = np.vstack([motion.camera, (0, 0, 1)])
+        self._to_world = self._to_world @ np.linalg.inv(camera)
+        led = propagate(self.tracks, motion)
         seen = [t for t in self.tracks if t.visible and t.area_px]
         share_pixels(seen, codes)
         weigh([t for t in seen if t not in led], codes, change)
-        self._judge(codes, time_ns, led)
+        judge(self.tracks, codes, time_ns, led, self.config.lost_likeness)
 
     def _most_visible(self) -> int:
         """With so many tracks in the picture no more are begun."""
@@ -186,10 +188,9 @@ class Tracker:
             least_px = self._least_area_px(image_rgb)
             most = self._most_visible()
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
-            height, width = edges.shape
-            panned = self._to_world[:2] @ (width / 2, height / 2, 1)
             self._locate()
-            relate(self.tracks, time_ns, panned)
+            height, width = edges.shape
+            relate(self.tracks, time_ns, self._to_world[:2] @ (width / 2, height / 2, 1))
             started = self._confirm(edges)
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
@@ -229,61 +230,15 @@ class Tracker:
         height, width = picture.shape[:2]
         return int(max(40, self.config.min_area_share * height * width))
 
-    def _propagate(self, motion: Motion) -> dict[Track, Track]:
-        """Masks go with the flow; what is hidden goes as it last went, and what is too thin for the
-        flow as what it touches. These, with what they go with."""
-        camera = motion.camera
-        self._to_world = self._to_world @ np.linalg.inv(np.vstack([camera, (0, 0, 1)]))
-        carried, came_from = [], []
-        led = {t: large for t in self.tracks if t.visible and (large := leader(t)) is not None}
-        for track in self.tracks:
-            if track in led:
-                continue
-            if not track.visible:
-                moved = camera @ np.array([*track.centre, 1.0]) + track.velocity
-                track.centre = (float(moved[0]), float(moved[1]))
-                continue
-            track.set_mask(*carry(track.soft, track.left, track.top, track.box, motion.back))
-            if track.area_px:
-                x0, y0, x1, y1 = track.box
-                carried.append(track)
-                came_from.append(cv2.mean(motion.back[y0:y1, x0:x1], track.inside)[:2])
-        now = np.array([track.centre for track in carried]).reshape(-1, 2)
-        earlier = now + np.array(came_from).reshape(-1, 2)
-        moved = now - earlier @ camera[:, :2].T - camera[:, 2]
-        for track, step in zip(carried, moved, strict=True):
-            track.velocity = track.velocity + max(0.1, 1 / track.frames) * (step - track.velocity)
-        ways = dict(zip(carried, came_from, strict=True))
-        for track, large in led.items():
-            track.shift(-np.array(ways.get(large, (0.0, 0.0))))
-            track.velocity = large.velocity
-        return led
-
     def _locate(self) -> None:
-        """Where all tracks lie in the resting world: the shot's first picture."""
+        """Where all tracks lie in the resting world: a picture of before, of the same scale."""
+        if abs(np.linalg.det(self._to_world) - 1) > 0.1:  # the camera zooms, or errors add up
+            self._to_world = np.eye(3)
+            for track in self.tracks:
+                track.beside = None
         centres = np.array([(*track.centre, 1.0) for track in self.tracks]).reshape(-1, 3)
         for track, place in zip(self.tracks, centres @ self._to_world[:2].T, strict=True):
             track.place = place
-
-    def _judge(self, codes: Codes, time_ns: int, led: Container[Track]) -> None:
-        """Is each visible track still the same thing, and is there enough of it? Of what is `led`
-        only proposals tell."""
-        seen = []
-        for track in self.tracks:
-            if track.visible:
-                if track.area_px < max(24, 0.12 * track.usual_area_px):
-                    track.hide(time_ns)
-                else:
-                    seen.append(track)
-        for track, alike in zip(seen, likeness_now(seen, codes), strict=True):
-            track.score = 0.7 * track.score + 0.3 * alike
-            lost = alike < self.config.lost_likeness and track not in led
-            track.unlike = track.unlike + 1 if lost else 0
-            if track.unlike >= 3:
-                track.hide(time_ns)
-                continue
-            track.last_ns = time_ns
-            track.frames += 1
 
     def _confirm(self, edges: U8) -> list[Track]:
         """Give ids to what was proposed often enough: that of a lost track, or a new one."""
@@ -291,6 +246,7 @@ class Tracker:
         for track in list(self.tracks):
             if track.track_id or not track.visible:
                 continue
+            observe(track)
             if track.hits < self.config.confirm_hits and not track.sure:
                 continue
             if track.part_of is not None:

@@ -166,6 +166,11 @@ class Associator:
                     return False
         track = max(inside, key=lambda t: (t.track_id > 0, t.area_px))
         pieces = [t for t in inside if t is not track]
+        crumbs = [t for t in pieces if not t.track_id and t.area_px < _CRUMBS * candidate.area_px]
+        if len(crumbs) == len(pieces):  # what is not even a track yet does not stop one
+            for crumb in crumbs:
+                crumb.visible, crumb.merged_into = False, track
+            pieces = []
         if pieces and not self._of_one_thing(candidate, inside):
             return False
         track.misses = 0

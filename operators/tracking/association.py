@@ -118,7 +118,11 @@ class Associator:
             matched_t.add(j)
             # where objects touch, a candidate holds others too, whose pixels are not the track's
             track, candidate = seen[j], candidates[i]
-            others = [k for k in np.flatnonzero(common[i] > 0.15 * areas).tolist() if k != j]
+            others = [
+                k
+                for k in np.flatnonzero(common[i] > 0.15 * areas).tolist()
+                if k != j and not _is_crumb(seen[k], candidate)
+            ]
             pieces = [seen[k] for k in others if common[i, k] > _PART * areas[k]]
             if len(pieces) < len(others) or j in torn:
                 self._support(track, None)
@@ -126,7 +130,10 @@ class Associator:
                 if not self._larger(candidate, [track, *pieces]) and pieces:
                     self._support(track, None)
             else:
-                self._support(track, None if self._is_less(candidate, track) else candidate)
+                less = self._is_less(candidate, track)
+                shrunk = track.shrunk + 1 if less else 0
+                self._support(track, None if less else candidate)
+                track.shrunk = shrunk
         return matched_c, matched_t
 
     def _support(self, track: Track, candidate: Candidate | None) -> None:
@@ -152,9 +159,13 @@ class Associator:
         return track.hits > 4 and candidate.area_px > 1.3 * track.area_px
 
     def _is_less(self, candidate: Candidate, track: Track) -> bool:
-        """Much smaller at once, though all of the track's outline is still there."""
-        smaller = track.hits > 4 and candidate.area_px < 0.75 * track.area_px
-        return smaller and outlined_share(track, self.edges) > _CLEAR
+        """Much smaller at once, and not for long or with all of the track's outline still there."""
+        usual_px = max(float(track.area_px), track.usual_area_px)
+        if track.hits <= 4 or candidate.area_px > 0.75 * usual_px:
+            return False
+        return track.shrunk < 2 or (
+            candidate.area_px < 0.75 * track.area_px and outlined_share(track, self.edges) > _CLEAR
+        )
 
     def _larger(self, candidate: Candidate, inside: list[Track]) -> bool:
         """A candidate that holds tracks: one of them grown, or several objects that touch; whether
@@ -165,21 +176,21 @@ class Associator:
                 if self._recover(rest):
                     return False
         track = max(inside, key=lambda t: (t.track_id > 0, t.area_px))
-        pieces = [t for t in inside if t is not track]
-        crumbs = [t for t in pieces if not t.track_id and t.area_px < _CRUMBS * candidate.area_px]
-        if len(crumbs) == len(pieces):  # what is not even a track yet does not stop one
-            for crumb in crumbs:
-                crumb.visible, crumb.merged_into = False, track
-            pieces = []
-        if pieces and not self._of_one_thing(candidate, inside):
+        crumbs = [t for t in inside if t is not track and _is_crumb(t, candidate)]
+        pieces = [t for t in inside if t is not track and t not in crumbs]
+        if pieces and not self._of_one_thing(candidate, [track, *pieces]):
             return False
+        for crumb in crumbs:
+            crumb.visible, crumb.merged_into = False, track
         track.misses = 0
         track.grown += 1
+        small = sum(t.area_px for t in pieces) < _CRUMBS * candidate.area_px
+        patience = _PATIENCE // 2 if small else _PATIENCE
         for piece in pieces:
-            if not piece.track_id or track.grown >= _PATIENCE:
+            if not piece.track_id or track.grown >= patience:
                 piece.visible, piece.merged_into = False, track
         if pieces:
-            if all(piece.merged_into for piece in pieces) and track.grown >= _PATIENCE:
+            if all(piece.merged_into for piece in pieces) and track.grown >= patience:
                 self._support(track, None)
                 _take(track, candidate)  # however clear the edges of the piece
                 track.usual_area_px = candidate.area_px
@@ -292,6 +303,11 @@ class Associator:
     def _look(self, candidate: Candidate) -> Histogram:
         x0, y0, x1, y1 = candidate.box
         return histogram(self.codes[y0:y1, x0:x1], candidate.inside > 0)
+
+
+def _is_crumb(track: Track, candidate: Candidate) -> bool:
+    """Whether it is too small beside a candidate to stop it, and not even a track yet."""
+    return not track.track_id and track.area_px < _CRUMBS * candidate.area_px
 
 
 def _middle(candidate: Candidate) -> tuple[float, float]:

@@ -103,7 +103,10 @@ class Tracker:
         if not self.config.discover and all(t.visible for t in self.tracks):
             return False
         if any(
-            not t.track_id and t.hits + t.misses < self.config.confirm_hits for t in self.tracks
+            not t.track_id
+            and t.hits + t.misses < self.config.confirm_hits
+            and t.area_px >= self._least_area_px(*t.hw)
+            for t in self.tracks
         ):
             # what was just found is confirmed or dropped sooner
             every_s /= 3
@@ -185,7 +188,7 @@ class Tracker:
             self._proposed_ns = time_ns
             codes = colour_codes(image_rgb)
             candidates, edges = self._candidates(image_rgb, motion, extra)
-            least_px = self._least_area_px(image_rgb)
+            least_px = self._least_area_px(*image_rgb.shape[:2])
             most = self._most_visible()
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
             self._locate()
@@ -214,7 +217,7 @@ class Tracker:
         self, image_rgb: U8, motion: Motion | None, extra: list[Candidate] | None
     ) -> tuple[list[Candidate], U8]:
         edges = edge_strength(image_rgb)
-        least_px = self._least_area_px(image_rgb)
+        least_px = self._least_area_px(*image_rgb.shape[:2])
         found = list(extra or [])
         still = island_candidates(image_rgb, edges, max(40, least_px * 2 // 5))
         still = without_crumbs(still, self.tracks, least_px)
@@ -226,8 +229,7 @@ class Tracker:
             found += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
         return without_doubles(found), edges
 
-    def _least_area_px(self, picture: U8) -> int:
-        height, width = picture.shape[:2]
+    def _least_area_px(self, height: int, width: int) -> int:
         return int(max(40, self.config.min_area_share * height * width))
 
     def _locate(self) -> None:
@@ -254,7 +256,7 @@ class Tracker:
                     track.track_id, self._next_id = self._next_id, self._next_id + 1
                     started.append(track)
                 continue
-            if track.undecided or track.area_px < 0.9 * self._least_area_px(edges):
+            if track.undecided or track.area_px < 0.9 * self._least_area_px(*track.hw):
                 continue
             if not track.sure and not is_closed_off(track, edges):
                 continue

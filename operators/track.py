@@ -178,7 +178,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             Region(
                 mask=mask,
                 box_xyxy=mask.box_xyxy,
-                score=float(np.clip(track.score, 0, 1)),
+                score=min(1.0, max(0.0, float(track.score))),
                 track_id=track.track_id,
                 part_of=None if track.part_of is None else track.part_of.track_id,
             )

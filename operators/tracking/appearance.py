@@ -31,16 +31,17 @@ def histogram(codes: Codes, inside: NDArray[np.bool_]) -> Histogram:
     return np.asarray(counts / max(1.0, float(counts.sum())), np.float32)
 
 
-def histograms(picked: Sequence[Codes]) -> Histogram:
-    """`histogram` of many sets of pixels' codes at once, N x BINS."""
-    counts = np.zeros((len(picked), BINS), np.float32)
-    if picked:
-        sizes = np.array([len(codes) for codes in picked])
-        of_set = np.repeat(np.arange(len(picked)) * BINS, sizes)
-        flat = np.bincount(np.concatenate(picked) + of_set, minlength=counts.size)
-        counts[:] = flat.reshape(counts.shape)
-        counts /= np.maximum(1, sizes)[:, None]
-    return counts
+def masked_histograms(crops: Sequence[Codes], inside: Sequence[NDArray[np.bool_]]) -> Histogram:
+    """`histogram` of many crops at once, N x BINS."""
+    if not crops:
+        return np.zeros((0, BINS), np.float32)
+    # what is not inside is counted in a cell of its own
+    flat = np.concatenate([crop.ravel() for crop in crops])
+    flat[~np.concatenate([mask.ravel() for mask in inside])] = BINS
+    of_crop = np.repeat(np.arange(len(crops)) * (BINS + 1), [crop.size for crop in crops])
+    counts = np.bincount(flat + of_crop, minlength=len(crops) * (BINS + 1))
+    counts = counts.reshape(len(crops), BINS + 1)[:, :BINS].astype(np.float32)
+    return np.asarray(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), np.float32)
 
 
 def likeness(a: Histogram, b: Histogram) -> float:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import Codes, Histogram, histogram, likeness
+from operators.tracking.appearance import (
+    BINS,
+    Codes,
+    Histogram,
+    histogram,
+    likeness,
+    masked_histograms,
+    spread,
+)
 from operators.tracking.candidate import (
     Candidate,
     common_areas,
     common_px,
-    make_candidate,
     outlined_share,
+    rim_strength,
 )
 from operators.tracking.proposals import remainders
 from operators.tracking.track_state import Track
@@ -44,6 +52,7 @@ class Associator:
     time_ns: int
     least_area_px: int
     max_tracks: int
+    _taken: list[tuple[Track, Candidate]] = field(default_factory=list)
 
     def run(self, candidates: list[Candidate]) -> None:
         """Match by mask overlap first; what is left grows, shrinks, recovers or begins tracks."""
@@ -73,10 +82,22 @@ class Associator:
                 self._begin(candidate)
         for j, track in enumerate(seen):
             if j not in supported:
+                if track.part_of is not None and outlined_share(track, self.edges) > _CLEAR:
+                    continue  # its outline is there, as part of that of the whole
                 track.misses += 1
                 track.grown = track.shrunk = 0
                 if track.misses >= _FORGOTTEN and outlined_share(track, self.edges) < _VAGUE:
                     track.hide(self.time_ns)  # nothing proposes it, nothing ends at its outline
+        self._learn()
+
+    def _learn(self) -> None:
+        """Tracks look like the candidates whose masks they took, by and by."""
+        crops = [self.codes[y0:y1, x0:x1] for x0, y0, x1, y1 in (c.box for _, c in self._taken)]
+        looks = masked_histograms(crops, [c.inside > 0 for _, c in self._taken])
+        looks = [0.8 * t.look + 0.2 * look for (t, _), look in zip(self._taken, looks, strict=True)]
+        wide = spread(np.array(looks, np.float32).reshape(-1, BINS))
+        for (track, _), look, wide_look in zip(self._taken, looks, wide, strict=True):
+            track.look, track.wide_look = look, wide_look
 
     def _match(
         self,
@@ -97,7 +118,11 @@ class Associator:
             matched_t.add(j)
             # where objects touch, a candidate holds others too, whose pixels are not the track's
             track, candidate = seen[j], candidates[i]
-            others = [k for k in np.flatnonzero(common[i] > 0.15 * areas).tolist() if k != j]
+            others = [
+                k
+                for k in np.flatnonzero(common[i] > 0.15 * areas).tolist()
+                if k != j and not _is_crumb(seen[k], candidate)
+            ]
             pieces = [seen[k] for k in others if common[i, k] > _PART * areas[k]]
             if len(pieces) < len(others) or j in torn:
                 self._support(track, None)
@@ -105,7 +130,10 @@ class Associator:
                 if not self._larger(candidate, [track, *pieces]) and pieces:
                     self._support(track, None)
             else:
-                self._support(track, None if self._is_less(candidate, track) else candidate)
+                less = self._is_less(candidate, track)
+                shrunk = track.shrunk + 1 if less else 0
+                self._support(track, None if less else candidate)
+                track.shrunk = shrunk
         return matched_c, matched_t
 
     def _support(self, track: Track, candidate: Candidate | None) -> None:
@@ -117,14 +145,13 @@ class Associator:
 
     def _take_mask(self, track: Track, candidate: Candidate) -> None:
         """The candidate's mask, unless the track's own outline lies on clearer edges."""
-        x0, y0 = track.box[:2]
-        own = make_candidate(track.inside, self.edges, x0, y0)
-        if track.given or (own is not None and candidate.strength < 0.85 * own.strength):
+        own = rim_strength(track, self.edges) if track.area_px else 0.0
+        if track.given or candidate.strength < 0.85 * own:
             return
         _take(track, candidate)
         track.strength = 0.7 * track.strength + 0.3 * candidate.strength
         track.usual_area_px = 0.7 * track.usual_area_px + 0.3 * candidate.area_px
-        track.set_look(0.8 * track.look + 0.2 * self._look(candidate))
+        self._taken.append((track, candidate))
 
     @staticmethod
     def _swollen(track: Track, candidate: Candidate) -> bool:
@@ -132,9 +159,13 @@ class Associator:
         return track.hits > 4 and candidate.area_px > 1.3 * track.area_px
 
     def _is_less(self, candidate: Candidate, track: Track) -> bool:
-        """Much smaller at once, though all of the track's outline is still there."""
-        smaller = track.hits > 4 and candidate.area_px < 0.75 * track.area_px
-        return smaller and outlined_share(track, self.edges) > _CLEAR
+        """Much smaller at once, and not for long or with all of the track's outline still there."""
+        usual_px = max(float(track.area_px), track.usual_area_px)
+        if track.hits <= 4 or candidate.area_px > 0.75 * usual_px:
+            return False
+        return track.shrunk < 2 or (
+            candidate.area_px < 0.75 * track.area_px and outlined_share(track, self.edges) > _CLEAR
+        )
 
     def _larger(self, candidate: Candidate, inside: list[Track]) -> bool:
         """A candidate that holds tracks: one of them grown, or several objects that touch; whether
@@ -145,16 +176,21 @@ class Associator:
                 if self._recover(rest):
                     return False
         track = max(inside, key=lambda t: (t.track_id > 0, t.area_px))
-        pieces = [t for t in inside if t is not track]
-        if pieces and not self._of_one_thing(candidate, inside):
+        crumbs = [t for t in inside if t is not track and _is_crumb(t, candidate)]
+        pieces = [t for t in inside if t is not track and t not in crumbs]
+        if pieces and not self._of_one_thing(candidate, [track, *pieces]):
             return False
+        for crumb in crumbs:
+            crumb.visible, crumb.merged_into = False, track
         track.misses = 0
         track.grown += 1
+        small = sum(t.area_px for t in pieces) < _CRUMBS * candidate.area_px
+        patience = _PATIENCE // 2 if small else _PATIENCE
         for piece in pieces:
-            if not piece.track_id or track.grown >= _PATIENCE:
+            if not piece.track_id or track.grown >= patience:
                 piece.visible, piece.merged_into = False, track
         if pieces:
-            if all(piece.merged_into for piece in pieces) and track.grown >= _PATIENCE:
+            if all(piece.merged_into for piece in pieces) and track.grown >= patience:
                 self._support(track, None)
                 _take(track, candidate)  # however clear the edges of the piece
                 track.usual_area_px = candidate.area_px
@@ -181,7 +217,7 @@ class Associator:
     ) -> tuple[list[int], set[int]]:
         """Tracks whose two largest pieces are two things, because they part: what covers a thing in
         the middle leaves two pieces that keep their distance. The larger one goes on; the other
-        begins a track.
+        begins a track. What the border cuts, or something covers, changes its size instead.
 
         Returns:
             The candidates that were such pieces, and the tracks that lie in two pieces as yet.
@@ -198,14 +234,14 @@ class Associator:
             apart = common_px(large, small) < 0.1 * small.area_px
             least_px = max(self.least_area_px, _PIECE * track.area_px)
             most = large.area_px + small.area_px > _MOST * track.area_px
-            if not (track.track_id and not track.given and apart and most) or (
-                small.area_px < least_px
-            ):
+            known = track.track_id and not track.given and not track.touches_border()
+            if not (known and apart and most) or small.area_px < least_px:
                 continue
             torn.add(j)
             way = np.subtract(_middle(large), _middle(small))
-            track.parting = way if track.parting is None else track.parting
-            if float(np.hypot(*(way - track.parting))) > 4 + 0.2 * track.area_px**0.5:
+            if track.parting is None or not 0.7 < small.area_px / track.parting[1] < 1.4:
+                track.parting = (way, small.area_px)
+            if float(np.hypot(*(way - track.parting[0]))) > 4 + 0.2 * track.area_px**0.5:
                 _take(track, large)
                 self._support(track, None)
                 track.usual_area_px = large.area_px
@@ -267,6 +303,11 @@ class Associator:
     def _look(self, candidate: Candidate) -> Histogram:
         x0, y0, x1, y1 = candidate.box
         return histogram(self.codes[y0:y1, x0:x1], candidate.inside > 0)
+
+
+def _is_crumb(track: Track, candidate: Candidate) -> bool:
+    """Whether it is too small beside a candidate to stop it, and not even a track yet."""
+    return not track.track_id and track.area_px < _CRUMBS * candidate.area_px
 
 
 def _middle(candidate: Candidate) -> tuple[float, float]:

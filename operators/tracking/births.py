@@ -15,7 +15,14 @@ from operators.tracking.track_state import Track
 _OUTLINED = 0.7
 _MOST_CUT, _CUT = 0.33, 0.05
 _CLEAR_EDGE = 45.0  # 8-bit steps
-_RESTS_PX = 0.6  # a frame
+_RESTS_PX = 0.6  # a frame; flow goes astray by less, or for less than so many rounds
+_ROUNDS = 3
+
+
+def observe(track: Track) -> None:
+    """One round: count for how many in a row a track that has no id yet has been moving."""
+    moves = float(np.hypot(*track.velocity)) > _RESTS_PX
+    track.moving = track.moving + 1 if moves else 0
 
 
 def is_closed_off(track: Track, edges: NDArray[np.uint8]) -> bool:
@@ -25,6 +32,6 @@ def is_closed_off(track: Track, edges: NDArray[np.uint8]) -> bool:
     cut = track.cut_share()
     if outlined_share(track, edges) < _OUTLINED * (1 - cut):
         return False
-    if cut < _CUT or float(np.hypot(*track.velocity)) > _RESTS_PX:
+    if cut < _CUT or track.moving >= _ROUNDS:
         return True
     return cut < _MOST_CUT and track.strength > _CLEAR_EDGE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
@@ -47,8 +47,14 @@ def make_candidate(mask: U8, edges: U8, left: int = 0, top: int = 0) -> Candidat
         return None
     inside = np.ascontiguousarray(mask[y : y + h, x : x + w])
     x, y = x + left, y + top
-    strength = cv2.mean(edges[y : y + h, x : x + w], _rim(inside))[0]
-    return Candidate(inside, (x, y, x + w, y + h), cv2.countNonZero(inside), strength)
+    made = Candidate(inside, (x, y, x + w, y + h), cv2.countNonZero(inside), 0.0)
+    return replace(made, strength=rim_strength(made, edges))
+
+
+def rim_strength(shape: Shape, edges: U8) -> float:
+    """The mean edge along a shape's outline, in 8-bit steps."""
+    x0, y0, x1, y1 = shape.box
+    return float(cv2.mean(edges[y0:y1, x0:x1], _rim(shape.inside))[0])
 
 
 def outlined_share(shape: Shape, edges: U8) -> float:
@@ -90,7 +96,8 @@ def meeting(first: Sequence[Shape], second: Sequence[Shape]) -> list[tuple[int, 
     a = np.array([s.box for s in first]).reshape(-1, 1, 4)
     b = np.array([s.box for s in second]).reshape(1, -1, 4)
     meet = np.minimum(a[..., 2:], b[..., 2:]) > np.maximum(a[..., :2], b[..., :2])
-    return [(int(i), int(j)) for i, j in np.argwhere(meet.all(axis=2))]
+    rows, columns = np.nonzero(meet[..., 0] & meet[..., 1])
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def overlap(a: Shape, b: Shape) -> float:

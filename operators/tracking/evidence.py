@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.appearance import BINS, Codes, histograms, spread
+from operators.tracking.appearance import BINS, Codes, masked_histograms, spread
 from operators.tracking.candidate import meeting
 from operators.tracking.track_state import Box, Track
 
@@ -36,14 +36,17 @@ def weigh(tracks: Sequence[Track], codes: Codes, step: NDArray[np.uint8]) -> Non
     changed = [(track, box) for track, box in near if _is_changed(_cut(stepped, box))]
     tracks, boxes = [track for track, _ in changed], [box for _, box in changed]
     softs = [track.window(box) for track, box in zip(tracks, boxes, strict=True)]
-    outside = [_cut(codes, box)[soft <= 127] for soft, box in zip(softs, boxes, strict=True)]
-    around = histograms(outside)
+    crops = [_cut(codes, box) for box in boxes]
+    around = masked_histograms(crops, [soft <= 127 for soft in softs])
     looks = np.array([track.wide_look for track in tracks], np.float32).reshape(-1, BINS)
-    odds = np.log((looks + _RARE) / (spread(around) + _RARE))
+    around = spread(around)
+    known = np.nonzero(looks + around)  # few cells are; of the others nothing can be said
+    doubt = np.log((looks[known] + _RARE) / (around[known] + _RARE))
     # weak evidence is none: colours of one thing vary from frame to frame
-    odds = np.sign(odds) * np.clip(np.abs(odds) - _DOUBT, 0, _COLOUR_LIMIT)
-    for track, soft, box, table in zip(tracks, softs, boxes, odds, strict=True):
-        colour = cv2.blur(table[_cut(codes, box)], (3, 3))
+    odds = np.zeros_like(looks)
+    odds[known] = np.sign(doubt) * np.clip(np.abs(doubt) - _DOUBT, 0, _COLOUR_LIMIT)
+    for track, soft, box, crop, table in zip(tracks, softs, boxes, crops, odds, strict=True):
+        colour = cv2.blur(table.take(crop), (3, 3))
         # 0 at the edge, +-limit some 3 px away from it
         place = cv2.blur(soft, (7, 7))
         reached = cv2.threshold(cv2.dilate(soft, _REACH), 127, 255, cv2.THRESH_BINARY)[1]
@@ -78,7 +81,8 @@ def share_pixels(tracks: Sequence[Track], codes: Codes) -> None:
 
 def likeness_now(tracks: Sequence[Track], codes: Codes) -> list[float]:
     """How much each visible track looks as it did: see `appearance.likeness`."""
-    now = histograms([_cut(codes, track.box)[track.inside > 0] for track in tracks])
+    crops = [_cut(codes, track.box) for track in tracks]
+    now = masked_histograms(crops, [track.inside > 0 for track in tracks])
     looks = np.array([track.wide_look for track in tracks], np.float32).reshape(-1, BINS)
     return [float(alike) for alike in np.sqrt(looks * spread(now)).sum(axis=1)]
 

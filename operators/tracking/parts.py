@@ -25,6 +25,7 @@ _SMALL = 0.25  # of the area of what it touches: more likely a part than a thing
 _PATIENCE_NS = 2_000_000_000  # for which such a one is watched before it is a thing of its own
 _WAY_PX = 2.0  # which both have gone; flow is too coarse for what goes it slowly
 _LEFT_PX = 2.0
+_THICK_PX = 11
 _PAN_ERROR = 0.05  # of the camera's way
 
 
@@ -51,16 +52,34 @@ def relate(tracks: Sequence[Track], time_ns: int, panned: Vector) -> None:
             # for a moment nothing may show that they touch
             if small.part_of not in seen or _has_left(small, small.part_of):
                 small.part_of, small.together, small.beside = None, 0, None
+            elif small.beside is None:
+                small.beside = _beside(small, small.part_of, panned)
             continue
         moving = [w for w in wholes if _as_one(small, w, slack=1)]
-        along = _gone_along(small, wholes, panned)
+        tiny = [w for w in wholes if _is_tiny(small, w)]
+        along = _gone_along(small, tiny, panned)
         small.together = small.together + 1 if moving else 0
         if along is not None or (small.together >= _ROUNDS and moving):
             whole = along or max(moving, key=lambda w: w.area_px)
             small.part_of, small.beside = whole, _beside(small, whole, panned)
-        young = not small.track_id and not small.alone and time_ns - small.first_ns < _PATIENCE_NS
-        tiny = any(small.area_px < _SMALL * w.area_px for w in wholes)
-        small.undecided = small.part_of is None and (bool(moving) or (young and tiny))
+        young = not small.alone and time_ns - small.first_ns < _PATIENCE_NS
+        small.undecided = small.part_of is None and bool(moving or (young and tiny))
+
+
+def leader(track: Track) -> Track | None:
+    """The larger track that a thin one goes with as long as nothing says otherwise: optical flow
+    does not see what is thinner than its patches."""
+    if track.track_id or not track.visible:  # the most, and the first question
+        return None
+    beside = track.beside
+    large = track.part_of or (beside.large if beside is not None and track.undecided else None)
+    if large is None or not large.visible:
+        return None
+    if not _is_tiny(track, large):
+        return None
+    inside = cv2.copyMakeBorder(track.inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    kernel = np.ones((_THICK_PX, _THICK_PX), np.uint8)
+    return None if cv2.countNonZero(cv2.erode(inside, kernel)) else large
 
 
 def without_crumbs(
@@ -85,12 +104,17 @@ class _Widened:
         self.box = track.padded(_WIDE_RIM_PX)
 
 
+def _is_tiny(small: Track, large: Track) -> bool:
+    """Whether it is more likely a part than a thing of its own, which what has an id is."""
+    return not small.track_id and small.area_px < _SMALL * large.area_px
+
+
 def _touch(small: Track, large: Track) -> bool:
     rim = _RIM_PX
     box = small.padded(_WIDE_RIM_PX)
     shown = large.window(box)
-    if small.area_px < _SMALL * large.area_px:  # what joins them may be too thin to be seen
-        rim = int(np.clip(0.2 * large.area_px**0.5, _RIM_PX, _WIDE_RIM_PX))
+    if _is_tiny(small, large):  # what joins them may be too thin to be seen
+        rim = int(np.clip(0.25 * large.area_px**0.5, _RIM_PX, _WIDE_RIM_PX))
         hull = cv2.convexHull(cv2.findNonZero(large.inside)) + np.subtract(large.box[:2], box[:2])
         cv2.fillConvexPoly(shown, hull.astype(np.int32), 255)
     near = cv2.dilate(small.window(box), np.ones((2 * rim + 1,) * 2, np.uint8)) & shown

@@ -8,12 +8,14 @@ strengths; parts inside it, and texture around it, do not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.candidate import (
+    Box,
     Candidate,
     Shape,
     common_areas,
@@ -23,6 +25,7 @@ from operators.tracking.candidate import (
     outlined_share,
     overlap,
     paste,
+    rim_strength,
 )
 
 U8 = NDArray[np.uint8]
@@ -56,17 +59,18 @@ def island_candidates(
             is background.
         longest_share: what is wider than this share of the picture is background.
     """
-    found: list[tuple[int, Candidate]] = []
+    found: list[tuple[int, _Region]] = []
     for level in _LEVELS:
         closed = _islands(edges, level, at_rim_share)
-        fresh = _components(closed, edges, least_area_px, longest_share=longest_share)
-        doubles = dict(_doubles(fresh, [candidate for _, candidate in found], 0.7))
+        fresh = _regions(closed, edges.shape, least_area_px, longest_share=longest_share)
+        doubles = dict(_doubles(fresh, [region for _, region in found], 0.7))
         for i, j in doubles.items():
             # the outline at the higher level hugs the object closer
             found[j] = (found[j][0] + 1, fresh[i])
         found += [(1, c) for i, c in enumerate(fresh) if i not in doubles]
-    ranked = sorted(found, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
-    sure = [c for seen, c in ranked if seen >= 2 and c.strength >= _WEAKEST]
+    kept = [(seen, _candidate(region, edges)) for seen, region in found if seen >= 2]
+    ranked = sorted(kept, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
+    sure = [c for _, c in ranked if c.strength >= _WEAKEST]
     return [snapped(candidate, image_rgb, edges) for candidate in outermost(sure)]
 
 
@@ -206,7 +210,7 @@ def outermost(ranked: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _doubles(
-    first: Sequence[Candidate], second: Sequence[Candidate], least: float
+    first: Sequence[Shape], second: Sequence[Shape], least: float
 ) -> list[tuple[int, int]]:
     """Pairs that overlap by more than `least`; each of the first with one of the second."""
     pairs: dict[int, int] = {}
@@ -239,29 +243,49 @@ def _islands(edges: U8, level: int, at_rim_share: float) -> U8:
     )
 
 
-def _components(
+class _Region(NamedTuple):
+    """A `Shape`: its strength is not known yet."""
+
+    inside: U8
+    box: Box
+    area_px: int
+
+
+def _candidate(region: _Region, edges: U8) -> Candidate:
+    return Candidate(*region, rim_strength(region, edges))
+
+
+def _regions(
     mask: U8,
-    edges: U8,
+    hw: tuple[int, ...],
     least_area_px: int,
     left: int = 0,
     top: int = 0,
     longest_share: float = 0.9,
-) -> list[Candidate]:
-    """Connected regions of a usable size and shape, of a mask that lies at (left, top)."""
-    height, width = edges.shape
+) -> list[_Region]:
+    """Connected regions of a usable size and shape, of a mask that lies at (left, top) of a picture
+    of `hw`."""
+    height, width = hw
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     x, y, w, h, area = stats[1:].T
-    usable = (area >= least_area_px) & (area <= _LARGEST_SHARE * edges.size)
+    usable = (area >= least_area_px) & (area <= _LARGEST_SHARE * height * width)
     usable &= (np.minimum(w, h) >= 6) & (w <= longest_share * width) & (h <= 0.95 * height)
     usable &= area >= 0.12 * w * h
     kept = []
-    for i in np.flatnonzero(usable):
-        window = labels[y[i] : y[i] + h[i], x[i] : x[i] + w[i]]
-        inside = (window == i + 1).view(np.uint8)
-        made = make_candidate(inside, edges, left + int(x[i]), top + int(y[i]))
-        if made is not None:
-            kept.append(made)
+    for i in np.flatnonzero(usable).tolist():
+        x0, y0, x1, y1 = x[i], y[i], x[i] + w[i], y[i] + h[i]
+        inside = (labels[y0:y1, x0:x1] == i + 1).view(np.uint8)
+        box = (int(left + x0), int(top + y0), int(left + x1), int(top + y1))
+        kept.append(_Region(inside, box, int(area[i])))
     return kept
+
+
+def _components(
+    mask: U8, edges: U8, least_area_px: int, left: int = 0, top: int = 0
+) -> list[Candidate]:
+    """`_regions` with their strength."""
+    found = _regions(mask, edges.shape, least_area_px, left, top)
+    return [_candidate(region, edges) for region in found]
 
 
 def _outlined(mask: U8, image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:

@@ -34,15 +34,17 @@ class Track:
     `inside` is its 0/1 form in the tight `box` (x0, y0, x1, y1). `look` is the histogram of its
     colours and `wide_look` the same spread over neighbouring cells. `velocity` is in pixels a
     frame against the resting world, and `place` is where its centre lies in it. `hits` and `misses`
-    count rounds of proposals. What was `given` by hand keeps its own mask: proposals only
-    find it again when it was hidden. `part_of` is the
-    track it belongs to, `together` the rounds for which it has moved as one with one, `beside` how
-    it lay to a larger one when they were first seen to touch or to belong together, `alone` whether
-    it has moved otherwise; `undecided` says that it may turn out to be a part. `parting` is the way
-    between two pieces of it when they were first seen apart; `split_from_id` is the track that held
-    it before it was found to be a thing of its own. What was `merged_into` another track was found
-    to be a piece of it, and is over. What is `sure` is confirmed by one proposal; `refined_ns` is
-    when a segmenter was last asked about it.
+    count rounds of proposals, `moving` those in a row in which it moved before it had an id. What
+    was `given` by hand keeps its own mask: proposals only find it again when it was hidden.
+
+    `part_of` is the track it belongs to, `together` the rounds for which it has moved as one with
+    one, `beside` how it lay to a larger one when they were first seen to touch or to belong
+    together, `alone` whether it has moved otherwise; `undecided` says that it may turn out to be a
+    part. `parting` is the way between two pieces of it when they were first seen apart, and the
+    smaller one's area; `split_from_id` is the track that held it before it was found to be a thing
+    of its own. What was `merged_into` another track was found to be a piece of it, and is over.
+    What is `sure` is confirmed by one proposal; `refined_ns` is when a segmenter was last asked
+    about it.
     """
 
     soft: U8
@@ -56,6 +58,7 @@ class Track:
     track_id: int = 0
     frames: int = 1
     hits: int = 1
+    moving: int = 0
     misses: int = 0
     grown: int = 0
     shrunk: int = 0
@@ -70,17 +73,18 @@ class Track:
     undecided: bool = False
     merged_into: Track | None = None
     split_from_id: int = 0
-    parting: NDArray[np.float64] | None = None
+    parting: tuple[NDArray[np.float64], int] | None = None
     usual_area_px: float = 0.0
     sure: bool = False
     refined_ns: int | None = None
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     place: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     wide_look: Histogram = field(init=False)
+    _owed: NDArray[np.float64] = field(init=False, default_factory=lambda: np.zeros(2))
     inside: U8 = field(init=False)
     box: Box = field(init=False)
     area_px: int = field(init=False)
-    centre: tuple[float, float] = (0.0, 0.0)
+    _centre: tuple[float, float] | None = field(init=False, default=(0.0, 0.0))
 
     def __post_init__(self) -> None:
         self.set_look(self.look)
@@ -89,18 +93,46 @@ class Track:
 
     def set_mask(self, soft: U8, left: int, top: int) -> None:
         """Take a new mask; the centre stays where it was when nothing is left of it."""
-        self.soft, self.left, self.top = soft, left, top
         inside = (soft > 127).view(np.uint8)
         x, y, w, h = cv2.boundingRect(inside)
+        if w:
+            self._centre = None  # found out when it is asked for
+        elif self._centre is None:
+            self._centre = self._middle()
+        self.soft, self.left, self.top = soft, left, top
         self.box = (left + x, top + y, left + x + w, top + y + h)
         self.inside = inside[y : y + h, x : x + w]
+        self.area_px = cv2.countNonZero(self.inside) if w else 0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) of its mass."""
+        if self._centre is None:
+            self._centre = self._middle()
+        return self._centre
+
+    @centre.setter
+    def centre(self, centre: tuple[float, float]) -> None:
+        self._centre = centre
+
+    def _middle(self) -> tuple[float, float]:
         moments = cv2.moments(self.inside, binaryImage=True)
-        self.area_px = int(moments["m00"])
-        if self.area_px:
-            self.centre = (
-                left + x + moments["m10"] / moments["m00"],
-                top + y + moments["m01"] / moments["m00"],
-            )
+        x, y = self.box[:2]
+        return x + moments["m10"] / moments["m00"], y + moments["m01"] / moments["m00"]
+
+    def shift(self, way: NDArray[np.float64]) -> None:
+        """Move the mask as a whole, by (x, y) pixels; whole ones at a time, so that a thin one does
+        not wear off."""
+        self._owed = self._owed + way
+        dx, dy = (int(v) for v in np.rint(self._owed))
+        self._owed = self._owed - (dx, dy)
+        left, top = self.left + dx, self.top + dy
+        a, c = max(0, -left), max(0, -top)
+        soft = self.soft[c : max(c, self.hw[0] - top), a : max(a, self.hw[1] - left)]
+        if soft.size:
+            self.set_mask(soft, left + a, top + c)
+        else:
+            self.set_mask(np.zeros((1, 1), np.uint8), 0, 0)
 
     def set_look(self, look: Histogram) -> None:
         self.look, self.wide_look = look, spread(look)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
-from operators.tracking.births import is_closed_off
+from operators.tracking.births import is_closed_off, observe
 from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
-from operators.tracking.evidence import likeness_now, share_pixels, weigh
-from operators.tracking.flow import Motion, carry, measure_motion
+from operators.tracking.evidence import share_pixels, weigh
+from operators.tracking.flow import Motion, measure_motion
+from operators.tracking.following import judge, propagate
 from operators.tracking.parts import relate, without_crumbs
 from operators.tracking.proposals import (
     changed_candidates,
@@ -102,7 +103,10 @@ class Tracker:
         if not self.config.discover and all(t.visible for t in self.tracks):
             return False
         if any(
-            not t.track_id and t.hits + t.misses < self.config.confirm_hits for t in self.tracks
+            not t.track_id
+            and t.hits + t.misses < self.config.confirm_hits
+            and t.area_px >= self._least_area_px(*t.hw)
+            for t in self.tracks
         ):
             # what was just found is confirmed or dropped sooner
             every_s /= 3
@@ -155,11 +159,13 @@ class Tracker:
     def _follow(self, codes: Codes, motion: Motion, change: U8, time_ns: int) -> None:
         """Bring all tracks to this picture: masks, what can be seen, how sure that is. `change`
         (HxW) is the difference to the picture before."""
-        self._propagate(motion)
+        camera = np.vstack([motion.camera, (0, 0, 1)])
+        self._to_world = self._to_world @ np.linalg.inv(camera)
+        led = propagate(self.tracks, motion)
         seen = [t for t in self.tracks if t.visible and t.area_px]
         share_pixels(seen, codes)
-        weigh(seen, codes, change)
-        self._judge(codes, time_ns)
+        weigh([t for t in seen if t not in led], codes, change)
+        judge(self.tracks, codes, time_ns, led, self.config.lost_likeness)
 
     def _most_visible(self) -> int:
         """With so many tracks in the picture no more are begun."""
@@ -182,13 +188,12 @@ class Tracker:
             self._proposed_ns = time_ns
             codes = colour_codes(image_rgb)
             candidates, edges = self._candidates(image_rgb, motion, extra)
-            least_px = self._least_area_px(image_rgb)
+            least_px = self._least_area_px(*image_rgb.shape[:2])
             most = self._most_visible()
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
-            height, width = edges.shape
-            panned = self._to_world[:2] @ (width / 2, height / 2, 1)
             self._locate()
-            relate(self.tracks, time_ns, panned)
+            height, width = edges.shape
+            relate(self.tracks, time_ns, self._to_world[:2] @ (width / 2, height / 2, 1))
             started = self._confirm(edges)
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
@@ -212,7 +217,7 @@ class Tracker:
         self, image_rgb: U8, motion: Motion | None, extra: list[Candidate] | None
     ) -> tuple[list[Candidate], U8]:
         edges = edge_strength(image_rgb)
-        least_px = self._least_area_px(image_rgb)
+        least_px = self._least_area_px(*image_rgb.shape[:2])
         found = list(extra or [])
         still = island_candidates(image_rgb, edges, max(40, least_px * 2 // 5))
         still = without_crumbs(still, self.tracks, least_px)
@@ -224,54 +229,18 @@ class Tracker:
             found += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
         return without_doubles(found), edges
 
-    def _least_area_px(self, picture: U8) -> int:
-        height, width = picture.shape[:2]
+    def _least_area_px(self, height: int, width: int) -> int:
         return int(max(40, self.config.min_area_share * height * width))
 
-    def _propagate(self, motion: Motion) -> None:
-        """Masks go with the flow; what is hidden goes as it last went."""
-        camera = motion.camera
-        self._to_world = self._to_world @ np.linalg.inv(np.vstack([camera, (0, 0, 1)]))
-        carried, came_from = [], []
-        for track in self.tracks:
-            if not track.visible:
-                moved = camera @ np.array([*track.centre, 1.0]) + track.velocity
-                track.centre = (float(moved[0]), float(moved[1]))
-                continue
-            track.set_mask(*carry(track.soft, track.left, track.top, track.box, motion.back))
-            if track.area_px:
-                x0, y0, x1, y1 = track.box
-                carried.append(track)
-                came_from.append(cv2.mean(motion.back[y0:y1, x0:x1], track.inside)[:2])
-        now = np.array([track.centre for track in carried]).reshape(-1, 2)
-        earlier = now + np.array(came_from).reshape(-1, 2)
-        moved = now - earlier @ camera[:, :2].T - camera[:, 2]
-        for track, step in zip(carried, 0.1 * moved, strict=True):
-            track.velocity = 0.9 * track.velocity + step
-
     def _locate(self) -> None:
-        """Where all tracks lie in the resting world: the shot's first picture."""
+        """Where all tracks lie in the resting world: a picture of before, of the same scale."""
+        if abs(np.linalg.det(self._to_world) - 1) > 0.1:  # the camera zooms, or errors add up
+            self._to_world = np.eye(3)
+            for track in self.tracks:
+                track.beside = None
         centres = np.array([(*track.centre, 1.0) for track in self.tracks]).reshape(-1, 3)
         for track, place in zip(self.tracks, centres @ self._to_world[:2].T, strict=True):
             track.place = place
-
-    def _judge(self, codes: Codes, time_ns: int) -> None:
-        """Is each visible track still the same thing, and is there enough of it?"""
-        seen = []
-        for track in self.tracks:
-            if track.visible:
-                if track.area_px < max(24, 0.12 * track.usual_area_px):
-                    track.hide(time_ns)
-                else:
-                    seen.append(track)
-        for track, alike in zip(seen, likeness_now(seen, codes), strict=True):
-            track.score = 0.7 * track.score + 0.3 * alike
-            track.unlike = track.unlike + 1 if alike < self.config.lost_likeness else 0
-            if track.unlike >= 3:
-                track.hide(time_ns)
-                continue
-            track.last_ns = time_ns
-            track.frames += 1
 
     def _confirm(self, edges: U8) -> list[Track]:
         """Give ids to what was proposed often enough: that of a lost track, or a new one."""
@@ -279,6 +248,7 @@ class Tracker:
         for track in list(self.tracks):
             if track.track_id or not track.visible:
                 continue
+            observe(track)
             if track.hits < self.config.confirm_hits and not track.sure:
                 continue
             if track.part_of is not None:
@@ -286,7 +256,7 @@ class Tracker:
                     track.track_id, self._next_id = self._next_id, self._next_id + 1
                     started.append(track)
                 continue
-            if track.undecided or track.area_px < 0.9 * self._least_area_px(edges):
+            if track.undecided or track.area_px < 0.9 * self._least_area_px(*track.hw):
                 continue
             if not track.sure and not is_closed_off(track, edges):
                 continue

@@ -55,8 +55,10 @@ class Courier:
 
     A broker that is there and does not take one record keeps only that record's stream waiting,
     with pauses of its own. After eight attempts the next record of the stream is tried behind it:
-    when that is taken, the cause lay in the first, which goes to the dead letters; when it is
-    not, both wait. What was not taken for `give_up_s` goes there in any case.
+    when that is taken, and the first is not once more, the cause lay in the first, which goes to
+    the dead letters (taken now, it comes behind the other: the broker was back just in between);
+    when the next is not taken either, both wait. What was not taken for `give_up_s` goes there in
+    any case.
 
     Args:
         outbox: what to deliver; the owner closes it, after `stop`.
@@ -180,11 +182,12 @@ class Courier:
             except Exception as error:
                 self._failed(error)
                 return False
-            else:  # then those before it fail for themselves
-                self._give_up(lane, failed)
+            else:  # then those before it fail for themselves, unless it was back only now
                 self.outbox.settle([message], refused)
-                del self._lanes[stream_id]
                 self._succeeded(1 - len(refused), list(refused.values()))
+                if not self._last_try(lane, failed):
+                    return False
+                del self._lanes[stream_id]
                 return True
         now_s = time.monotonic()
         self._give_up(lane, [f for f in failed if now_s - lane.since_s[f[0].seq] > self.give_up_s])
@@ -192,6 +195,23 @@ class Courier:
             self._set_aside(lane, failed[-1][1], begun_s)
         else:  # dropped in the meantime
             del self._lanes[stream_id]
+        return True
+
+    def _last_try(self, lane: _Lane, failed: list[tuple[Message, NotNowError]]) -> bool:
+        """Records that were not taken while the one behind them was: once more, then they are
+        given up; False when the broker is away."""
+        for message, _ in failed:
+            try:
+                refused = self._send([message])
+            except NotNowError as error:
+                lane.note(message, time.monotonic())
+                self._give_up(lane, [(message, error)])
+            except Exception as error:
+                self._failed(error)
+                return False
+            else:
+                self.outbox.settle([message], refused)
+                self._succeeded(1 - len(refused), list(refused.values()))
         return True
 
     def _send(self, batch: list[Message]) -> dict[int, str]:

@@ -30,8 +30,9 @@ class Delivered(Sink[Caption | Event]):
 
     A webhook may answer a record with an error, or not at all, and take others. Then the record's
     stream waits and the others go on; after eight attempts the next of the stream is tried too,
-    and when that is taken the first goes to the dead letters. So a receiver that is away for a
-    while costs nothing, and a record that it never takes holds nothing up.
+    and when that is taken and the first once more is not, it goes to the dead letters; taken then,
+    it comes behind the other, the one case in which order is not kept. So a receiver that is away
+    for a while costs nothing, and a record that it never takes holds nothing up.
 
     Args:
         outbox: the file; ends in .outbox. Each sink has its own.

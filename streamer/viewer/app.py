@@ -107,9 +107,12 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
         offset: Offset = 0,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        page = _records(run).captions(
-            q, stream=stream, category=category, offset=offset, limit=limit
-        )
+        """`q` are words, or like:STREAM#ID for tracks that look like that one."""
+        records, span = _records(run), {"offset": offset, "limit": limit}
+        if q.startswith("like:"):
+            page = records.like(q.removeprefix("like:"), stream=stream, **span)
+        else:
+            page = records.captions(q, stream=stream, category=category, **span)
         origins = _origins(run)
         items = [
             {

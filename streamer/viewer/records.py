@@ -106,6 +106,32 @@ class Records:
         total = self._count(f"{source} {where}", values, most)
         return Page(total=total, most=most, rows=rows)
 
+    def like(self, track: str, *, stream: str = "", offset: int = 0, limit: int = 50) -> Page:
+        """The first caption of every other track, those that look most like STREAM#ID first.
+
+        Raises:
+            InputError: when that is none whose look is known.
+        """
+        name, _, number = track.rpartition("#")
+        if not number.isascii() or not number.isdigit() or len(number) > 18:
+            raise InputError(f"like:{track}: write like:STREAM#ID")
+        with Catalog(self.path) as catalog:
+            ranked = catalog.like(name, int(number))
+        firsts = {
+            (row["stream_id"], row["track_id"]): row["row"]
+            for row in self._rows(
+                "SELECT stream_id, track_id, min(row) AS row FROM caption GROUP BY 1, 2"
+            )
+        }
+        found = [
+            firsts[s, t] for s, t, _ in ranked if (s, t) in firsts and stream in ("", s)
+        ]  # fmt: skip
+        page = found[offset : offset + limit]
+        marks = ",".join("?" * len(page))
+        rows = self._rows(f"SELECT {_CAPTION} FROM caption c WHERE c.row IN ({marks})", page)
+        by_row = {row["row"]: row for row in rows}
+        return Page(total=len(found), most=MOST_ROWS, rows=[by_row[row] for row in page])
+
     def events(
         self, *, stream: str = "", kinds: Sequence[str] = (), offset: int = 0, limit: int = 50
     ) -> Page:

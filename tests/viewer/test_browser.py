@@ -178,6 +178,19 @@ def test_search_jumps_and_script_is_text(out: Path, open_page: Open) -> None:
         assert "gate" in page.inner_text("#events")
 
 
+def test_more_like_this(out: Path, open_page: Open) -> None:
+    with served(out) as address:
+        page = open_page(address)
+        page.wait_for_selector("#captions .row-item")
+        assert page.is_hidden("#like")
+        page.fill("#search", "dog")
+        until(page, "document.querySelectorAll('#captions .row-item').length === 1")
+        page.click("#captions .row-item")
+        page.click("#like")
+        until(page, "document.querySelector('#captions .row-item b').textContent === 'a red car'")
+        assert page.input_value("#search") == "like:film#2"
+
+
 def test_it_follows_a_run_that_goes_on(tmp_path: Path, open_page: Open) -> None:
     film = write_film(tmp_path / "film.mp4", range(0, 8000, 40))
     info = StreamInfo(

@@ -11,6 +11,7 @@ const keys = {
   ",": () => step(-1), ".": () => step(1),
   Home: () => seek(0), End: () => seek(player.last),
   "/": () => { $("search").focus(); $("search").select(); },
+  l: () => { if (!$("like").hidden) $("like").click(); },
   "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: fit,
   w: click("show-masks"), c: click("show-words"), m: mute,
   1: () => tab("captions"), 2: () => tab("events"), 3: () => { if (!$("tab-ask").hidden) tab("ask"); },

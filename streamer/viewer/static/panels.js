@@ -1,7 +1,7 @@
 // The lists beside the film: captions that are searched, and events that grow while a run goes on.
 
 import { address, get } from "./api.js";
-import { $, clock, element, emit, kindName, say, trackColour } from "./common.js";
+import { $, clock, element, emit, kindName, on, say, trackColour } from "./common.js";
 import { VirtualList } from "./list.js";
 import { player } from "./player.js";
 
@@ -143,6 +143,17 @@ export function setUp() {
     } else if (event.key === "Escape") { $("search").value = ""; captions.reset(); $("search").blur(); }
     else return;
     event.preventDefault();
+  });
+  let like = "";
+  const offer = (of, track) => {
+    $("like").hidden = track === null || track === undefined;
+    like = `like:${of}#${track}`;
+  };
+  on("jump", (of, ms, track) => offer(of, track));
+  on("track", (track) => offer(player.stream.id, track));
+  $("like").addEventListener("click", () => {
+    $("search").value = like;
+    $("search").dispatchEvent(new Event("input"));
   });
   for (const id of ["category", "captions-stream"]) $(id).addEventListener("change", () => captions.reset());
   for (const id of ["kind", "events-stream"]) $(id).addEventListener("change", () => events.reset());

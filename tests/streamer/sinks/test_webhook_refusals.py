@@ -102,7 +102,10 @@ def test_a_stream_that_is_refused_keeps_only_itself_waiting(
     well.set()
     wait_until(lambda: not sink.waiting)
     sink.close()
-    assert took(receiver, "a") == took(receiver, "b") == list(range(20))
+    assert took(receiver, "b") == list(range(20))
+    # one that was tried behind the others when it came back may be the first
+    assert sorted(took(receiver, "a")) == list(range(20))
+    assert took(receiver, "a")[1:] == sorted(took(receiver, "a")[1:])
 
 
 def test_a_receiver_that_is_away_costs_no_record(receiver: Receiver, tmp_path: Path) -> None:
@@ -119,7 +122,9 @@ def test_a_receiver_that_is_away_costs_no_record(receiver: Receiver, tmp_path: P
     sink.close()
     assert not dead(tmp_path)
     for stream_id in ("a", "b", "c"):
-        assert took(receiver, stream_id) == list(range(10))
+        # one that was tried behind the others when it came back may be the first
+        assert sorted(took(receiver, stream_id)) == list(range(10))
+        assert took(receiver, stream_id)[1:] == sorted(took(receiver, stream_id)[1:])
 
 
 def test_what_is_not_taken_for_too_long_is_given_up_in_any_case(

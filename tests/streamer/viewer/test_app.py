@@ -70,6 +70,21 @@ def test_search_and_filters(client: TestClient) -> None:
     assert place == {"place": 2}
 
 
+def test_what_looks_like_a_track(client: TestClient) -> None:
+    found = client.get("/api/captions", params={"q": "like:film#1"}).json()
+    assert (found["total"], [hit["track"] for hit in found["items"]]) == (1, [2])
+    (hit,) = client.get("/api/captions", params={"q": "like:film#2", "stream": "film"}).json()[
+        "items"
+    ]
+    assert (hit["track"], hit["text"]) == (1, "a red car")  # its first words
+    params: dict[str, object] = {"q": "like:film#2", "offset": 1}
+    assert client.get("/api/captions", params=params).json()["items"] == []
+    for wrong in ("like:film#9", "like:film", "like:#1' OR 1=1 --", f"like:film#{'9' * 30}"):
+        refused = client.get("/api/captions", params={"q": wrong})
+        assert refused.status_code == 404
+        assert "like" in refused.json()["error"] or "look" in refused.json()["error"]
+
+
 def test_lanes(client: TestClient) -> None:
     lanes = client.get("/api/lanes", params={"stream": "film", "start": 0, "end": 2000}).json()
     first, second = lanes["tracks"]

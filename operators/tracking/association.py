@@ -93,8 +93,8 @@ class Associator:
     def _learn(self) -> None:
         """Tracks look like the candidates whose masks they took, by and by."""
         crops = [self.codes[y0:y1, x0:x1] for x0, y0, x1, y1 in (c.box for _, c in self._taken)]
-        looks = masked_histograms(crops, [c.inside > 0 for _, c in self._taken])
-        looks = [0.8 * t.look + 0.2 * look for (t, _), look in zip(self._taken, looks, strict=True)]
+        seen = masked_histograms(crops, [c.inside > 0 for _, c in self._taken])
+        looks = [0.8 * t.look + 0.2 * look for (t, _), look in zip(self._taken, seen, strict=True)]
         wide = spread(np.array(looks, np.float32).reshape(-1, BINS))
         for (track, _), look, wide_look in zip(self._taken, looks, wide, strict=True):
             track.look, track.wide_look = look, wide_look

@@ -92,6 +92,8 @@ class Tracker:
         if cut:
             ended = self._end_all()
             return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
+        camera = np.vstack([motion.camera, (0, 0, 1)])
+        self._to_world = self._to_world @ np.linalg.inv(camera)
         codes = colour_codes(image_rgb)
         self._background.update(image_rgb, motion, self.tracks)
         self._follow(codes, motion, cv2.absdiff(before, gray), time_ns)
@@ -159,8 +161,6 @@ class Tracker:
     def _follow(self, codes: Codes, motion: Motion, change: U8, time_ns: int) -> None:
         """Bring all tracks to this picture: masks, what can be seen, how sure that is. `change`
         (HxW) is the difference to the picture before."""
-        camera = np.vstack([motion.camera, (0, 0, 1)])
-        self._to_world = self._to_world @ np.linalg.inv(camera)
         led = propagate(self.tracks, motion)
         seen = [t for t in self.tracks if t.visible and t.area_px]
         share_pixels(seen, codes)
@@ -258,7 +258,8 @@ class Tracker:
                 continue
             if track.undecided or track.area_px < 0.9 * self._least_area_px(*track.hw):
                 continue
-            if not track.sure and not is_closed_off(track, edges):
+            own_mask = track.sure or track.given  # not made of edges
+            if not own_mask and not is_closed_off(track, edges):
                 continue
             width_px = track.hw[1]
             lost = None

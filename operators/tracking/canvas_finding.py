@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from operators.tracking.candidate import Candidate, common_areas, make_candidate
 from operators.tracking.canvas_sightings import Sighting, View, cuts_of
+from operators.tracking.contrast import standing_out
 from operators.tracking.proposals import (
     edge_strength,
     grouped,
     island_candidates,
     without_doubles,
 )
-from operators.tracking.standing_out import standing_out
 from streamer.canvas_mask import CanvasMask
 from streamer.mask import Mask
 from streamer.records import Frame

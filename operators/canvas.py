@@ -38,10 +38,8 @@ class _Stream:
     cell_px: int = 1
     waiting: dict[Viewport, list[int]] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)
-    last_index: int = 0
     last_ns: int = 0
     windows: int = 0
-    canvas_hw: tuple[int, int] = (1, 1)
     window_hw: tuple[int, int] = (1, 1)
 
 
@@ -148,24 +146,26 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
     def close(self) -> None:
         self._canvas = self._segmenter = None
 
+    @property
+    def _picture(self) -> Canvas:
+        if self._canvas is None:
+            raise RuntimeError("setup() has to run before process()")
+        return self._canvas
+
     def _pass(self, stream: _Stream, cells_N2: NDArray[np.intp], cell_px: int) -> None:
         if stream.passed is None:
-            if self._canvas is None:
-                raise RuntimeError("setup() has to run before process()")
-            rows, columns = (-(-side // cell_px) for side in self._canvas.hw)
+            rows, columns = (-(-side // cell_px) for side in self._picture.hw)
             stream.passed, stream.cell_px = np.zeros((rows, columns), np.bool_), cell_px
         stream.passed[cells_N2[:, 1], cells_N2[:, 0]] = True
 
     def _see(self, stream: _Stream, frame: Frame) -> None:
-        stream.last_index, stream.last_ns = frame.index, frame.time_ns
+        stream.last_ns = frame.time_ns
         stream.windows += 1
-        view = frame.viewport
-        stream.canvas_hw = view.canvas_height_px, view.canvas_width_px
         stream.window_hw = (
             max(stream.window_hw[0], frame.hw[0]), max(stream.window_hw[1], frame.hw[1])
         )  # fmt: skip
         seen = sightings(frame, self.min_area_share, self._segmenter)
-        stream.regions.see(seen, _open_box(view), frame.time_ns)
+        stream.regions.see(seen, _open_box(frame.viewport), frame.time_ns)
 
     def _settle(
         self, stream_id: str, stream: _Stream, due: Sequence[CanvasRegion], end: bool = False
@@ -173,7 +173,7 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         outputs: list[CaptionRequest | Event] = []
         store = stream.regions
         close_ups = CloseUps(
-            share=self.close_up_share, screen_hw=stream.window_hw, canvas_hw=stream.canvas_hw
+            share=self.close_up_share, screen_hw=stream.window_hw, canvas_hw=self._picture.hw
         )
         # in the order of the walk, so that ids follow it
         for region in sorted(due, key=lambda r: (r.first_ns, r.number)):
@@ -207,14 +207,12 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         hw: tuple[int, int],
     ) -> list[CaptionRequest]:
         """Words of regions in a close-up; none when no pixel of them is left at its size."""
-        if self._canvas is None:
-            raise RuntimeError("setup() has to run before process()")
         best = regions[0].best
         frame = Frame(
             stream_id=stream_id,
             index=best.frame_index,
             time_ns=best.time_ns,
-            image=self._canvas.window(view.x_px, view.y_px, view.width_px, view.height_px, hw),
+            image=self._picture.window(view.x_px, view.y_px, view.width_px, view.height_px, hw),
             viewport=view,
         )
         shown = [_shown(region, stream.ids[region.number], frame) for region in regions]

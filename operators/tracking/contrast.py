@@ -51,9 +51,9 @@ def _from_ground(image_rgb: U8) -> U8:
     """HxW: how far the colour of a pixel is from the usual one around it."""
     height, width = image_rgb.shape[:2]
     lab = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB)
-    small_hw = max(1, width // _SHRUNK), max(1, height // _SHRUNK)
-    small = cv2.resize(lab, small_hw, interpolation=cv2.INTER_AREA)
-    side = int(_GROUND_SHARE * min(small_hw)) | 1
+    small_size = max(1, width // _SHRUNK), max(1, height // _SHRUNK)  # as OpenCV counts: x, y
+    small = cv2.resize(lab, small_size, interpolation=cv2.INTER_AREA)
+    side = int(_GROUND_SHARE * min(small_size)) | 1
     ground = cv2.resize(cv2.medianBlur(small, side), (width, height))
     away = cv2.absdiff(cv2.GaussianBlur(lab, (0, 0), 1.5), ground).astype(np.float32)
     return np.asarray(np.clip(np.sqrt((away**2).sum(axis=2)), 0, 255), np.uint8)

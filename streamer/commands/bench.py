@@ -18,6 +18,7 @@ from streamer.commands.running import check_json, err, out, write_json
 from streamer.config import load_pipeline
 from streamer.executors.bare import run_bare
 from streamer.executors.local import run_local
+from streamer.pipeline import Pipeline
 from streamer.report import RunReport
 
 
@@ -38,16 +39,21 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def film_pipeline(file: Path | None, config: str, folder: str, *, seconds: float) -> Pipeline:
+    """A configuration on a film, or on one of so many seconds that is rendered into the folder."""
+    if file is None:
+        file = Path(folder) / "film.mp4"
+        err.print(f"rendering a film of {seconds:g} s ...")
+        write_film(file, Path(folder) / "truth.json", seed=4, seconds=seconds)
+    variables = {"input": str(file), "out": folder, "stem": "bench"}
+    return load_pipeline(find_config(config), variables=variables)
+
+
 def bench_pipeline(file: Path | None, *, rounds: int, config: str, json_path: Path | None) -> int:
     """Wall time of the local executor against the same operators in a bare loop."""
     check_json(json_path)
     with tempfile.TemporaryDirectory(prefix="streamer-bench-") as folder:
-        if file is None:
-            file = Path(folder) / "film.mp4"
-            err.print("rendering a film of 8 s ...")
-            write_film(file, Path(folder) / "truth.json", seed=4, seconds=8.0)
-        variables = {"input": str(file), "out": folder, "stem": "bench"}
-        pipeline = load_pipeline(find_config(config), variables=variables)
+        pipeline = film_pipeline(file, config, folder, seconds=8.0)
         runs: dict[str, list[RunReport]] = {"bare loop": [], "local executor": []}
         for i in range(rounds):
             # alternating, so that a busy machine slows both alike

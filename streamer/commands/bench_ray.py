@@ -9,12 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from streamer.commands.bench import hardware
+from streamer.commands.bench import film_pipeline, hardware
 from streamer.commands.bench_ray_parts import Camera, Clocked, Notice, Pictures, Wait
-from streamer.commands.caption import find_config
-from streamer.commands.demo import write_film
 from streamer.commands.running import check_json, err, out, runner, write_json
-from streamer.config import load_pipeline
 from streamer.executors.local import run_local
 from streamer.pipeline import Output, Pipeline, Step
 from streamer.report import RunReport
@@ -37,12 +34,7 @@ def bench_ray(
     on_ray = runner(ray)
     result: dict[str, Any] = {"what": "ray", "hardware": hardware()}
     with tempfile.TemporaryDirectory(prefix="streamer-bench-") as folder:
-        if file is None:
-            file = Path(folder) / "film.mp4"
-            err.print("rendering a film of 20 s ...")
-            write_film(file, Path(folder) / "truth.json", seed=4, seconds=20.0)
-        variables = {"input": str(file), "out": folder, "stem": "bench"}
-        pipeline = load_pipeline(find_config(config), variables=variables)
+        pipeline = film_pipeline(file, config, folder, seconds=20.0)
         result["film"] = _film(pipeline, on_ray, rounds)
     result["waiting"] = _waiting(on_ray)
     result["alerts"] = {name: _alerts(run) for name, run in (("local", run_local), ("ray", on_ray))}

@@ -63,10 +63,10 @@ def test_the_mask_and_its_margin_are_covered_and_nothing_else(how: Any) -> None:
     operator = Redact(how=how, margin=0.02, unexplained=False, delay_s=0.0)
     (made,) = operator.process([frame_with(0, {1: star})])
     hidden = covered(made)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-    grown = cv2.dilate(star.astype(np.uint8), kernel) > 0
+    away_px = cv2.distanceTransform((~star).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    grown = away_px <= 0.02 * HW[0]
     assert not hidden[~grown].any()
-    assert hidden[grown].mean() > 0.97  # a covered pixel may keep its value by chance
+    assert hidden[grown].mean() > 0.99  # a covered pixel may keep its value by chance
     assert isinstance(made, TrackedFrame)
     assert made.regions[0].mask == Mask.encode(star)
     if how != "fill":

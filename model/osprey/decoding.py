@@ -96,7 +96,7 @@ class DecodingBatch:
         offsets = torch.arange(embeds.shape[1], device=self.runner.device)
         memory = _Own(
             self.own_L2BKTE[:, :, first : first + len(rows), :, : embeds.shape[1]],
-            Shared.of_rows([row.prefix for row in rows]),
+            self.share(rows),
             torch.zeros_like(lengths),
             lengths - 1,
         )
@@ -115,7 +115,7 @@ class DecodingBatch:
         if not self.rows:
             return []
         if self._shared is None:
-            self._shared = self.share()
+            self._shared = self.share(self.rows)
         device = self.runner.device
         filled = [row.filled for row in self.rows]
         numbers = torch.tensor(
@@ -130,9 +130,9 @@ class DecodingBatch:
         tokens, filled_B, at = numbers.to(device, non_blocking=True)
         return self._hear(self.decode(Step(tokens, filled_B, at, self._shared, max(filled) + 1)), 0)
 
-    def share(self) -> Shared:
-        """What the live rows share."""
-        return Shared.of_rows([row.prefix for row in self.rows])
+    def share(self, rows: Sequence[Row]) -> Shared:
+        """What some rows share, that are in the batch or about to join."""
+        return Shared.of_rows([row.prefix for row in rows])
 
     def decode(self, step: Step) -> tuple[Tensor, Tensor]:
         """Next words and their log-probabilities, both B. No shape depends on a value."""

@@ -10,13 +10,14 @@ a head, T own positions, L layers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from model.osprey.attention import Block, PrefixKV, Shared
-from model.osprey.decoding import DecodingBatch, Step
+from model.osprey.decoding import DecodingBatch, Row, Step
 from model.osprey.language import LanguageRunner
 
 LANE_GRAIN = 64
@@ -74,8 +75,8 @@ class StaticBatch(DecodingBatch):
     grain = 64
     lanes: Lanes | None = None
 
-    def share(self) -> Shared:
-        prefixes = list({id(row.prefix): row.prefix for row in self.rows}.values())
+    def share(self, rows: Sequence[Row]) -> Shared:
+        prefixes = list({id(row.prefix): row.prefix for row in (*self.rows, *rows)}.values())
         if self.lanes is None or not self.lanes.fits(prefixes):
             self.forget()
             longest = max(prefix.length for prefix in prefixes)
@@ -86,14 +87,16 @@ class StaticBatch(DecodingBatch):
             )
         lane_of = self.lanes.place(prefixes)
         readers: list[list[int]] = [[] for _ in self.lanes.holds]
-        for number, row in enumerate(self.rows):
+        for number, row in enumerate(rows):
             readers[lane_of[id(row.prefix)]].append(number)
-        width = bucket(max(len(rows) for rows in readers))
+        width = bucket(max(len(of_lane) for of_lane in readers))
         # lanes and places without a row compute row 0 once more, for nothing
-        table = [number for rows in readers for number in [*rows, *[0] * (width - len(rows))]]
-        slots = [0] * len(self.rows)
-        for lane, rows in enumerate(readers):
-            for place, number in enumerate(rows):
+        table = [
+            number for of_lane in readers for number in [*of_lane, *[0] * (width - len(of_lane))]
+        ]
+        slots = [0] * len(rows)
+        for lane, of_lane in enumerate(readers):
+            for place, number in enumerate(of_lane):
                 slots[number] = lane * width + place
         device = self.runner.device
         block = Block(
@@ -143,6 +146,8 @@ class GraphedBatch(StaticBatch):
         super().__init__(runner, eos_token_id=eos_token_id)
         self._recordings: dict[tuple[int, ...], _Recording] = {}
         self._pool = torch.cuda.graph_pool_handle()  # one memory: steps never overlap
+        # one stream for all recordings: cuBLAS keeps a workspace for each that it ever saw
+        self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     @property
     def recordings(self) -> int:
@@ -175,6 +180,7 @@ class GraphedBatch(StaticBatch):
     def forget(self) -> None:
         super().forget()
         self._recordings.clear()
+        self._pool = torch.cuda.graph_pool_handle()  # the old one went with its last recording
 
     def _record(self, step: Step) -> _Recording:
         (block,), slots = step.shared.blocks, step.shared.slots_B
@@ -188,14 +194,13 @@ class GraphedBatch(StaticBatch):
             shared=Shared((replace(block, rows=block.rows.clone()),), slots.clone()),
         )
         # cuBLAS and the allocator settle before recording; writing the same keys again is harmless
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
             for _ in range(WARM_UPS):
                 super().replay(mine)
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(self._side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._side):
             words = super().replay(mine)
         return _Recording(mine, words, graph)
 

@@ -88,8 +88,8 @@ def test_float32_words_are_those_of_the_cpu(name: str) -> None:
 
 
 def test_graphs_give_the_words_of_plain_steps() -> None:
-    of = subject("mid", CUDA)
-    assert of.captioner.model.dtype is torch.bfloat16
+    torch.backends.cuda.matmul.allow_tf32 = False
+    of = exact("mid", CUDA)
     images, masks = asked(2, (5, 17, 1))
     engine = of.captioner.engine
     engine.most_rows = 8  # rows leave and join
@@ -98,9 +98,8 @@ def test_graphs_give_the_words_of_plain_steps() -> None:
     of.captioner.engine = Engine(plain, budget_bytes=engine.budget_bytes)
     eager = run_engine(of, images, masks, 70, Stopwatch(CUDA))
     pairs = [(a, b) for x, y in zip(graphed, eager, strict=True) for a, b in zip(x, y, strict=True)]
-    # in bf16 two batch sizes may round a near-tie apart, and an answer goes its own way from there
-    first_words = np.mean([a[:4] == b[:4] for a, b in pairs])
-    assert first_words > 0.8
+    # two batch sizes may round a near-tie apart, and an answer goes its own way from there
+    assert np.mean([a[:16] == b[:16] for a, b in pairs]) >= 0.9
 
 
 def test_lack_of_memory_halves_the_batch() -> None:

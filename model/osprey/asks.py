@@ -14,12 +14,14 @@ from model.osprey.vision import Levels
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """What the tower saw of one image: its levels (batch of 1), its image tokens N x D, and the
-    picture's own (height, width) in pixels, in which masks are given."""
+    """What the tower saw of one image: its levels (batch of 1), its image tokens N x D, the
+    picture's own (height, width) in pixels, in which masks are given, and whether the tokens are
+    all finite."""
 
     levels: Levels
     tokens_ND: Tensor
     hw: tuple[int, int]
+    is_finite: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+try:
+    from model.osprey import kernels as kernels
+except ImportError:  # Triton comes with PyTorch's builds for CUDA
+    kernels = None  # type: ignore[assignment]
+
 
 @dataclass(frozen=True, eq=False)
 class PrefixKV:
@@ -132,6 +137,11 @@ def attend(
         out = out.reshape(batch, new, groups, -1, width).transpose(2, 3)
         lse = lse.reshape(batch, new, groups, -1).transpose(2, 3)
     return out.reshape(batch, new, heads, width), lse.reshape(batch, new, heads)
+
+
+def fuses(x: Tensor) -> bool:
+    """Whether `kernels` can be used for a tensor."""
+    return x.device.type == "cuda" and kernels is not None
 
 
 def attend_plainly(

@@ -65,6 +65,7 @@ class OspreyCaptioner:
         budget = budget_bytes(model.device) if memory_bytes is None else memory_bytes
         cache = PrefixCache(int(budget * CACHE_SHARE))
         self.prefiller = Prefiller(model, self.runner, cache)
+        self._pinned = torch.empty(0, dtype=torch.bool)
         eos = None if tokenizer is None else tokenizer.eos_token_id
         kind = GraphedBatch if model.device.type == "cuda" else DecodingBatch
         self.engine = Engine(
@@ -104,11 +105,14 @@ class OspreyCaptioner:
         return in_batches(self._encode, images, TOWER_BATCH, self.model.device)
 
     def _encode(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
-        pixels = preprocess_all(images, self.image_size_px, self.model.config.resize)
-        levels = self.model.vision_tower(self._to_device(pixels).to(self.model.dtype))
+        config = self.model.config
+        pixels = preprocess_all(images, config.image_size_px, config.resize, self.model.device)
+        levels = self.model.vision_tower(pixels.to(self.model.dtype))
         tokens = self.model.image_tokens(levels)
+        # for all images at once: asking later would make a GPU wait before every prefill
+        finite = tokens.isfinite().flatten(1).all(dim=1).tolist()
         return [
-            ImageFeatures(levels.of_image(i), tokens[i], (image.shape[0], image.shape[1]))
+            ImageFeatures(levels.of_image(i), tokens[i], image.shape[:2], finite[i])
             for i, image in enumerate(images)
         ]
 
@@ -220,17 +224,14 @@ class OspreyCaptioner:
             return [[RegionError(p) for p in found if p] for found in found_wrong]
         mask_RD, position_RD = self.model.mask_extractor.of_images(
             [ask.prefix.features.levels for ask, _ in askers],
-            [
-                self._to_device(
-                    torch.from_numpy(
-                        np.ascontiguousarray(
-                            ask.masks if len(kept) == len(ask.masks) else ask.masks[kept]
-                        )
-                    )
-                )
-                for ask, kept in askers
-            ],
+            self._to_device(
+                [
+                    ask.masks if len(kept) == len(ask.masks) else ask.masks[kept]
+                    for ask, kept in askers
+                ]
+            ),
         )
+        # also waits for the masks to be there, so that the pinned memory may be used again
         finite = (mask_RD.isfinite().all(dim=1) & position_RD.isfinite().all(dim=1)).tolist()
         pairs_R2D = torch.stack([mask_RD, position_RD], dim=1).to(self.model.dtype)
         rows: list[list[Row | RegionError]] = []
@@ -239,17 +240,22 @@ class OspreyCaptioner:
             asked_SD = self.model.embed(torch.tensor(ask.prefix.suffix_ids[2:], dtype=torch.long))
             room = self.runner.context - ask.prefix.kv.length - len(ask.prefix.suffix_ids)
             limit = max(1, min(ask.max_new_tokens, room))
+            count = found.count(None)
+            own_RSD = torch.cat(
+                [pairs_R2D[at : at + count], asked_SD.expand(count, *asked_SD.shape)], dim=1
+            )
+            rows_of_ask = zip(own_RSD, finite[at : at + count], strict=True)
+            at += count
             of_ask: list[Row | RegionError] = []
             for problem in found:
                 if problem is not None:
                     of_ask.append(RegionError(problem))
                     continue
-                if finite[at]:
-                    embeds = torch.cat([pairs_R2D[at], asked_SD])
-                    of_ask.append(Row(ask.prefix.kv, embeds, limit))
+                embeds_SD, is_finite = next(rows_of_ask)
+                if is_finite:
+                    of_ask.append(Row(ask.prefix.kv, embeds_SD, limit))
                 else:
                     of_ask.append(RegionError("the features of its image are not finite"))
-                at += 1
             rows.append(of_ask)
         return rows
 
@@ -266,10 +272,23 @@ class OspreyCaptioner:
             token_logprobs=tuple(row.logprobs),
         )
 
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        if self.model.device.type == "cuda":
-            return tensor.pin_memory().to(self.model.device, non_blocking=True)
-        return tensor.to(self.model.device)
+    def _to_device(self, masks: Sequence[NDArray[np.bool_]]) -> list[Tensor]:
+        """Masks on the device; to a GPU in one transfer, through pinned memory that is kept."""
+        tensors = [torch.from_numpy(np.ascontiguousarray(of_image)) for of_image in masks]
+        if self.model.device.type != "cuda":
+            return [tensor.to(self.model.device) for tensor in tensors]
+        sizes = [tensor.numel() for tensor in tensors]
+        if sum(sizes) > len(self._pinned):
+            self._pinned = torch.empty(sum(sizes), dtype=torch.bool, pin_memory=True)
+        for tensor, place in zip(
+            tensors, torch.split(self._pinned[: sum(sizes)], sizes), strict=True
+        ):
+            place.copy_(tensor.flatten())
+        sent = self._pinned[: sum(sizes)].to(self.model.device, non_blocking=True)
+        return [
+            part.view(tensor.shape)
+            for part, tensor in zip(torch.split(sent, sizes), tensors, strict=True)
+        ]
 
     def caption(
         self,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from model.osprey.attention import PrefixKV, Shared, attend, join
+from model.osprey.attention import PrefixKV, Shared, attend, fuses, join, kernels
 from model.osprey.language import LanguageRunner
 
 
@@ -59,14 +60,29 @@ class Step:
     reach: int
 
 
+@dataclass(frozen=True, eq=False)
+class Flight:
+    """A step under way: the rows it was started with, their next words where the next step finds
+    them, and those words and their log-probabilities on the way to the host."""
+
+    rows: tuple[Row, ...]
+    chosen_B: Tensor
+    words: tuple[Tensor, Tensor]
+    landed: torch.cuda.Event | None
+
+
 class DecodingBatch:
     """Greedy decoding.
 
     Own keys and values live in one static buffer; the live rows are its first ones. When a row
     ends, the last one takes its place. Its positions are a multiple of `grain`.
+
+    With `ahead` a step is started before the words of the one before it are known, so that a GPU
+    need not wait for the host; a row that turns out to have ended has then taken one for nothing.
     """
 
     grain = 1
+    ahead = False
 
     def __init__(self, runner: LanguageRunner, *, eos_token_id: int | None) -> None:
         self.runner = runner
@@ -74,6 +90,7 @@ class DecodingBatch:
         self.rows: list[Row] = []
         self.own_L2BKTE = runner.empty_kv(0, positions=0)
         self._shared: Shared | None = None
+        self._flight: Flight | None = None
 
     def padded(self, positions: int) -> int:
         """Positions that a row takes in the buffer."""
@@ -82,12 +99,14 @@ class DecodingBatch:
     def clear(self, *, buffers: bool = False) -> None:
         """Put all rows out; with `buffers`, give their memory back, too."""
         self.rows.clear()
-        self._shared = None
+        self._shared = self._flight = None
         if buffers:
             self.own_L2BKTE = self.own_L2BKTE[:, :, :0, :, :0].clone()
 
     def join(self, rows: Sequence[Row]) -> list[Row]:
         """Take rows in, run their own tokens, find their first words; those that end with it."""
+        ended = self._land(self._flight) if self._flight else []
+        self._flight = None
         self._reserve(len(self.rows) + len(rows), max(self.padded(row.positions) for row in rows))
         first = len(self.rows)
         lengths = torch.tensor([len(row.embeds_SD) for row in rows], device=self.runner.device)
@@ -108,27 +127,54 @@ class DecodingBatch:
         words = self.runner.words(state)
         self.rows += rows
         self._shared = None
-        return self._hear(words, first)
+        return ended + self._hear(rows, words)
 
     def step(self) -> list[Row]:
         """One more word for every row; those that end with it."""
         if not self.rows:
+            self._flight = None
             return []
+        flight = self._flight or self._start()
+        goes_on = any(len(row.logprobs) + 1 < row.limit for row in self.rows)
+        self._flight = self._start(flight) if self.ahead and goes_on else None
+        return self._land(flight)
+
+    def _start(self, before: Flight | None = None) -> Flight:
+        """Start a step, behind one whose words are not known yet if there is one under way."""
         if self._shared is None:
             self._shared = self.share(self.rows)
+        unheard = 0 if before is None else 1
+        # what may have ended stays within its bounds
+        last, end = self.own_L2BKTE.shape[4] - 1, self.runner.context - 1
+        filled = [min(row.filled + unheard, last) for row in self.rows]
+        if before is None:
+            source = [row.tokens[-1] for row in self.rows]
+        else:
+            places = {id(row): place for place, row in enumerate(before.rows)}
+            source = [places[id(row)] for row in self.rows]
+        at = [min(row.prefix.length + f, end) for row, f in zip(self.rows, filled, strict=True)]
+        numbers = torch.tensor([source, filled, at])
         device = self.runner.device
-        filled = [row.filled for row in self.rows]
-        numbers = torch.tensor(
-            [
-                [row.tokens[-1] for row in self.rows],
-                filled,
-                [row.prefix.length + row.filled for row in self.rows],
-            ]
-        )
         if device.type == "cuda":
             numbers = numbers.pin_memory()
-        tokens, filled_B, at = numbers.to(device, non_blocking=True)
-        return self._hear(self.decode(Step(tokens, filled_B, at, self._shared, max(filled) + 1)), 0)
+        source_B, filled_B, at_B = numbers.to(device, non_blocking=True)
+        tokens_B = source_B if before is None else before.chosen_B[source_B]
+        step = Step(tokens_B, filled_B, at_B, self._shared, max(filled) + 1)
+        chosen_B, logprobs_B = self.decode(step)
+        if device.type != "cuda":
+            return Flight(tuple(self.rows), chosen_B, (chosen_B, logprobs_B), None)
+        # before the next step writes its own into the same memory
+        chosen_B = chosen_B.clone()
+        words = chosen_B.to("cpu", non_blocking=True), logprobs_B.to("cpu", non_blocking=True)
+        landed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        landed.record()
+        return Flight(tuple(self.rows), chosen_B, words, landed)
+
+    def _land(self, flight: Flight) -> list[Row]:
+        """Hear the words of a step; rows that have ended since it started get none."""
+        if flight.landed is not None:
+            flight.landed.synchronize()
+        return self._hear(flight.rows, flight.words)
 
     def share(self, rows: Sequence[Row]) -> Shared:
         """What some rows share, that are in the batch or about to join."""
@@ -146,11 +192,14 @@ class DecodingBatch:
         assert state is not None
         return self.runner.words(state)
 
-    def _hear(self, words: tuple[Tensor, Tensor], first: int) -> list[Row]:
-        """Note the words of the rows from `first` on; those that ended leave."""
+    def _hear(self, rows: Sequence[Row], words: tuple[Tensor, Tensor]) -> list[Row]:
+        """Note the words of rows, as far as they are still here; those that ended leave."""
         ended = []
+        here = {id(row) for row in self.rows}
         chosen, logprobs = (tensor.tolist() for tensor in words)
-        for row, token, logprob in zip(self.rows[first:], chosen, logprobs, strict=True):
+        for row, token, logprob in zip(rows, chosen, logprobs, strict=True):
+            if id(row) not in here:
+                continue
             row.logprobs.append(logprob)
             if token != self.eos_token_id:
                 row.tokens.append(token)
@@ -197,12 +246,16 @@ class _Own:
         self.kv_L2BKTE = kv_L2BKTE
         self.shared = shared
         self.filled_B = filled_B
+        self.last_B = last_B
         self.rows_B = torch.arange(len(filled_B), device=filled_B.device)
-        reach = torch.arange(kv_L2BKTE.shape[4], device=filled_B.device)
-        hidden = reach > last_B[:, None]
-        self.bias_B11T = torch.zeros(
-            hidden.shape, dtype=kv_L2BKTE.dtype, device=hidden.device
-        ).masked_fill(hidden, float("-inf"))[:, None, None]
+
+    @cached_property
+    def hiding(self) -> Tensor:
+        """A bias B x 1 x 1 x T that hides what is behind `last_B`."""
+        reach = torch.arange(self.kv_L2BKTE.shape[4], device=self.last_B.device)
+        hidden = reach > self.last_B[:, None]
+        bias = torch.zeros(hidden.shape, dtype=self.kv_L2BKTE.dtype, device=hidden.device)
+        return bias.masked_fill(hidden, float("-inf"))[:, None, None]
 
     def put(self, layer: int, k_BSKE: Tensor, v_BSKE: Tensor) -> None:
         key, value = self.kv_L2BKTE[layer]
@@ -215,8 +268,9 @@ class _Own:
 
     def read(self, layer: int, q_BSHE: Tensor) -> Tensor:
         key, value = self.kv_L2BKTE[layer]
+        shared = self.shared.attend(layer, q_BSHE)
         if q_BSHE.shape[1] > 1:
-            own = attend(q_BSHE, key, value, causal=True)
-        else:
-            own = attend(q_BSHE, key, value, bias=self.bias_B11T)
-        return join(*self.shared.attend(layer, q_BSHE), *own)
+            return join(*shared, *attend(q_BSHE, key, value, causal=True))
+        if fuses(q_BSHE):
+            return kernels.read_own(q_BSHE, key, value, self.last_B, *shared)
+        return join(*shared, *attend(q_BSHE, key, value, bias=self.hiding))

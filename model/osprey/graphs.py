@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from model.osprey.attention import Block, PrefixKV, Shared
+from model.osprey.attention import Block, PrefixKV, Shared, fuses
 from model.osprey.decoding import DecodingBatch, Row, Step
 from model.osprey.language import LanguageRunner
 
@@ -72,7 +72,7 @@ class _Recording:
 class StaticBatch(DecodingBatch):
     """A decoding batch whose steps have static memory and few different sizes."""
 
-    grain = 64
+    grain = 16
     lanes: Lanes | None = None
 
     def share(self, rows: Sequence[Row]) -> Shared:
@@ -86,6 +86,10 @@ class StaticBatch(DecodingBatch):
                 positions=-(-longest // LANE_GRAIN) * LANE_GRAIN,
             )
         lane_of = self.lanes.place(prefixes)
+        kv = self.lanes.kv_L2GKPE
+        even = len({prefix.length for prefix in prefixes}) == 1
+        if even:
+            kv = kv[..., : prefixes[0].length, :]
         readers: list[list[int]] = [[] for _ in self.lanes.holds]
         for number, row in enumerate(rows):
             readers[lane_of[id(row.prefix)]].append(number)
@@ -99,14 +103,15 @@ class StaticBatch(DecodingBatch):
             for place, number in enumerate(of_lane):
                 slots[number] = lane * width + place
         device = self.runner.device
-        block = Block(
-            self.lanes.kv_L2GKPE, torch.tensor(table, device=device), self.lanes.bias_G11P
-        )
+        # with nothing to hide there is a faster kernel
+        bias = None if even else self.lanes.bias_G11P
+        block = Block(kv, torch.tensor(table, device=device), bias)
         return Shared((block,), torch.tensor(slots, device=device))
 
     def decode(self, step: Step) -> tuple[Tensor, Tensor]:
         live, (block,) = len(step.tokens_B), step.shared.blocks
-        rows = min(bucket(live), self.own_L2BKTE.shape[2])
+        have_rows, have_positions = self.own_L2BKTE.shape[2], self.own_L2BKTE.shape[4]
+        rows = min(bucket(live), have_rows)
         assert block.rows is not None
         assert step.shared.slots_B is not None
         chosen, logprobs = self.replay(
@@ -115,7 +120,8 @@ class StaticBatch(DecodingBatch):
                 filled_B=_filled_up(step.filled_B, rows),
                 at_B=_filled_up(step.at_B, rows),
                 shared=Shared((block,), _filled_up(step.shared.slots_B, rows)),
-                reach=self.padded(step.reach),
+                # the fused kernel stops where a row ends: one size for all
+                reach=have_positions if fuses(self.own_L2BKTE) else self.padded(step.reach),
             )
         )
         return chosen[:live], logprobs[:live]
@@ -142,6 +148,8 @@ class StaticBatch(DecodingBatch):
 class GraphedBatch(StaticBatch):
     """Records each size once and replays it from then on."""
 
+    ahead = True
+
     def __init__(self, runner: LanguageRunner, *, eos_token_id: int | None) -> None:
         super().__init__(runner, eos_token_id=eos_token_id)
         self._recordings: dict[tuple[int, ...], _Recording] = {}
@@ -158,7 +166,9 @@ class GraphedBatch(StaticBatch):
         (block,), slots = step.shared.blocks, step.shared.slots_B
         assert block.rows is not None
         assert slots is not None
-        key = (len(step.tokens_B), len(block.rows), step.reach)
+        positions = block.kv_L2GKPE.shape[4]
+        uneven = block.bias_G11P is not None
+        key = (len(step.tokens_B), len(block.rows), step.reach, positions, uneven)
         recording = self._recordings.get(key)
         if recording is None:
             recording = self._recordings[key] = self._record(step)

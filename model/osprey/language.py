@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from model.osprey.attention import PrefixKV, Shared, attend, join
+from model.osprey.attention import PrefixKV, Shared, attend, fuses, join, kernels
 from model.osprey.config import Hedge
 
 
@@ -155,5 +155,7 @@ class _Growing:
 
 def _rotate(x_BSHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions, the halves of a head as pairs."""
+    if fuses(x_BSHE):
+        return kernels.rotate(x_BSHE, cos, sin)
     a, b = x_BSHE.chunk(2, dim=-1)
     return torch.addcmul(x_BSHE * cos, torch.cat([-b, a], dim=-1), sin)

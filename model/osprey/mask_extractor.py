@@ -143,7 +143,7 @@ class MaskExtractor(nn.Module):
     def of_images(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The tokens of all regions of several images, image by image; the linear layers run once
         for all of them."""
-        grids = torch.cat([self.grids(masks_RHW) for masks_RHW in masks])
+        grids = torch.cat([self.grids(masks_RHW) for masks_RHW in _together(masks)])
         return self._mask_tokens(levels, masks), self.position_tokens(grids)
 
     def mask_tokens(self, levels: Levels, masks_RHW: Tensor) -> Tensor:
@@ -152,13 +152,15 @@ class MaskExtractor(nn.Module):
 
     def _mask_tokens(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> Tensor:
         total = torch.zeros((), device=masks[0].device)
-        inside = [
-            cells(masks_RHW, [_size(level) for level in of_image], keep_small=self.keep_small)
-            for of_image, masks_RHW in zip(levels, masks, strict=True)
+        sizes = [_size(level) for level in levels[0]]
+        found = [
+            cells(masks_RHW, sizes, keep_small=self.keep_small) for masks_RHW in _together(masks)
         ]
+        counts = [len(masks_RHW) for masks_RHW in masks]
         for n, linear in enumerate((self.res2, self.res3, self.res4, self.res5)):
+            inside = torch.split(torch.cat([grids[n] for grids in found]), counts)
             pooled = [
-                _mean(of_image[n], grids[n]) for of_image, grids in zip(levels, inside, strict=True)
+                _mean(of_image[n], grids) for of_image, grids in zip(levels, inside, strict=True)
             ]
             total = total + _float_linear(linear, torch.cat(pooled))
         return _float_linear(self.feat_linear, total)
@@ -177,6 +179,14 @@ class MaskExtractor(nn.Module):
         """R x D from position grids."""
         tokens: Tensor = self.mask_linear(grids_RG)
         return tokens
+
+
+def _together(masks: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Masks of several images as one, where that is possible and pays: on a GPU, where a launch
+    costs more than a copy."""
+    if masks[0].device.type == "cpu" or len({masks_RHW.shape[1:] for masks_RHW in masks}) > 1:
+        return masks
+    return [torch.cat(list(masks))]
 
 
 def _size(level_1CHW: Tensor) -> tuple[int, int]:

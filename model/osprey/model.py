@@ -57,7 +57,7 @@ class Osprey(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings of ordinary token ids; `<mask>` and `<pos>` have none."""
-        embeds: Tensor = self.language.model.embed_tokens(ids.to(self.device))
+        embeds: Tensor = self.language.model.embed_tokens(ids.to(self.device, non_blocking=True))
         return embeds
 
     @property

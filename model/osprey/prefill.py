@@ -31,7 +31,7 @@ class Prefiller:
             kept = kept.first(known - 1 + len(features.tokens_ND))
             new = [] if known == len(ids) else [self._embed(ids[known:])]
         else:
-            if not bool(features.tokens_ND.isfinite().all()):
+            if not features.is_finite:
                 raise ValueError(
                     "image features are not finite: the weights are damaged, or the picture drives "
                     f"them out of the range of {self.model.dtype}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from model.evaluation.captioner_speed import Case, measure, run_engine
 from model.evaluation.pictures import ellipses, picture
@@ -48,6 +49,38 @@ def test_attention_tells_output_and_log_sum_exp(
             q.transpose(1, 2), wide_k[:, :, :new], wide_v[:, :, :new], None, causal=True
         )
         torch.testing.assert_close(own[0], wanted[0].transpose(1, 2), atol=tolerance, rtol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, 4, 32), (8, 2, 128), (3, 3, 24)])
+def test_fused_kernels_compute_what_pytorch_does(
+    dtype: torch.dtype, heads: int, kv_heads: int, width: int
+) -> None:
+    kernels = pytest.importorskip("model.osprey.kernels")
+    torch.manual_seed(0)
+    tolerance = 2e-2 if dtype is torch.bfloat16 else 1e-5
+    last = torch.tensor([0, 5, 31, 32, 76], device=CUDA)
+    q = torch.randn(5, 1, heads, width, device=CUDA, dtype=dtype)
+    # what is not read is poisoned
+    own = torch.randn(2, 5, kv_heads, 80, width, device=CUDA, dtype=dtype)
+    shared = torch.randn(2, 5, kv_heads, 40, width, device=CUDA, dtype=dtype)
+    seen = torch.arange(80, device=CUDA) <= last[:, None]
+    k, v = own.masked_fill(~seen[:, None, :, None], float("nan"))
+    found = kernels.read_own(q, k, v, last, *attend(q, *shared))
+    key, value = torch.cat([shared, own], dim=3).repeat_interleave(heads // kv_heads, dim=2)
+    bias = torch.zeros(5, 1, 1, 120, device=CUDA).masked_fill(
+        F.pad(~seen, (40, 0))[:, None, None], float("-inf")
+    )
+    wanted, _ = attend_plainly(q.transpose(1, 2), key, value, bias, causal=False)
+    torch.testing.assert_close(found, wanted.transpose(1, 2), atol=tolerance, rtol=0.02)
+
+    x = torch.randn(5, 7, heads, width, device=CUDA, dtype=dtype)
+    cos, sin = torch.randn(2, 5, 7, 1, width // 2, device=CUDA, dtype=dtype).repeat(1, 1, 1, 1, 2)
+    a, b = x.float().chunk(2, dim=-1)
+    wanted = x.float() * cos.float() + torch.cat([-b, a], dim=-1) * sin.float()
+    torch.testing.assert_close(
+        kernels.rotate(x, cos, sin).float(), wanted, atol=tolerance, rtol=0.02
+    )
 
 
 def asked(seed: int, regions: tuple[int, ...]) -> tuple[list, list]:  # type: ignore[type-arg]

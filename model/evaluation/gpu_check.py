@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # (regions a frame, words a region): regions a second on an H200, 16 frames in a batch
 AIMS = {(16, 10): 260.0, (64, 10): 510.0, (16, 80): 125.0, (64, 80): 225.0}
 BUDGET_S = 500.0
+TESTS = ("tests/model/osprey/test_cuda.py", "tests/model/sam/test_cuda.py")
 
 
 def main() -> int:
@@ -44,7 +45,7 @@ def main() -> int:
         print("gpu-check needs a CUDA device and there is none here; nothing was measured")
         return 1
     start = time.monotonic()
-    tests = [sys.executable, "-m", "pytest", "-m", "cuda", "tests/model/osprey/test_cuda.py"]
+    tests = [sys.executable, "-m", "pytest", "-m", "cuda", "-rs", *TESTS]
     passed = subprocess.run(tests, cwd=ROOT, check=False).returncode == 0
     lines = [
         "# GPU check",

@@ -51,7 +51,8 @@ class SamRecipe:
     As with osprey-nano the numbers of steps decide when it ends. Small pictures, which stand for
     windows of pictures of the size in use, come first: in the same time they show more. Every
     `second_round_every` steps, prompts get a corrective point and the mask found so far. The
-    card's figures come from `card_images` scenes of each kind.
+    card's figures come from `card_images` scenes of each kind. `workers` processes draw pictures;
+    each draws its own.
     """
 
     seed: int = 0
@@ -65,6 +66,7 @@ class SamRecipe:
     weight_decay: float = 0.05
     second_round_every: int = 5
     card_images: int = 60
+    workers: int = 1
 
     def scaled(self, length: float) -> SamRecipe:
         """The same with `length` times as many steps; a short one, which is a trial, also with
@@ -76,6 +78,12 @@ class SamRecipe:
             ),
             card_images=max(2, round(self.card_images * min(1.0, length))),
         )
+
+    def wider(self, times: int) -> SamRecipe:
+        """With `times` as many pictures a batch, and steps that are as much larger as its mean is
+        surer. For a GPU, which small batches leave idle."""
+        stages = tuple(replace(stage, images=stage.images * times) for stage in self.stages)
+        return replace(self, stages=stages, lr=self.lr * times**0.5)
 
     def further(self) -> SamRecipe:
         """For a model that has been trained already: no small pictures, and smaller steps, so that
@@ -177,9 +185,14 @@ def _batches(sam: Any, recipe: SamRecipe) -> Iterator[PromptBatch]:
             images=stage.images,
             prompts=stage.prompts,
             shows=recipe.shows,
-            kept=32 * stage.images,
+            kept=max(1, 32 // recipe.workers) * stage.images,
         )
-        loader = DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=6)
+        loader = DataLoader(
+            stream,
+            batch_size=None,
+            num_workers=recipe.workers,
+            prefetch_factor=max(2, 6 // recipe.workers),
+        )
         yield from islice(loader, stage.steps)
 
 

@@ -54,11 +54,16 @@ def train_sam_nano(
     start: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Go on from the weights of this sam-nano.")
     ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Pictures a batch, as a multiple of the recipe's.")
+    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw pictures.")] = 1,
 ) -> None:
     """Train sam-nano on the synthetic world and write its folder with a card.
 
     Takes about an hour on two CPU cores; the card says how long it took. With --start and another
-    --seed a model learns further from pictures that it has not seen.
+    --seed a model learns further from pictures that it has not seen. A GPU is used where there is
+    one; it wants --batch 4 and as many --workers as there are cores.
 
     Use it with `--set track.sam=FOLDER`.
     """
@@ -69,7 +74,7 @@ def train_sam_nano(
     probe.unlink()
     from model.training.sam_nano import SamRecipe, train
 
-    recipe = SamRecipe(seed=seed).scaled(length)
+    recipe = SamRecipe(seed=seed, workers=workers).scaled(length).wider(batch)
     try:
         train(
             out_dir,

@@ -48,7 +48,7 @@ class Lanes:
         lanes = {id(held): g for g, held in enumerate(self.holds) if id(held) in wanted}
         free = [g for g in range(len(self.holds)) if g not in lanes.values()]
         for key in wanted.keys() - lanes.keys():
-            lanes[key] = free.pop()
+            lanes[key] = free.pop(0)
             self._fill(lanes[key], wanted[key])
         return lanes
 
@@ -86,11 +86,12 @@ class StaticBatch(DecodingBatch):
                 positions=-(-longest // LANE_GRAIN) * LANE_GRAIN,
             )
         lane_of = self.lanes.place(prefixes)
-        kv = self.lanes.kv_L2GKPE
+        used = bucket(1 + max(lane_of.values()))
+        kv, bias = self.lanes.kv_L2GKPE[:, :, :used], self.lanes.bias_G11P[:used]
         even = len({prefix.length for prefix in prefixes}) == 1
         if even:
             kv = kv[..., : prefixes[0].length, :]
-        readers: list[list[int]] = [[] for _ in self.lanes.holds]
+        readers: list[list[int]] = [[] for _ in range(used)]
         for number, row in enumerate(rows):
             readers[lane_of[id(row.prefix)]].append(number)
         width = bucket(max(len(of_lane) for of_lane in readers))
@@ -104,8 +105,7 @@ class StaticBatch(DecodingBatch):
                 slots[number] = lane * width + place
         device = self.runner.device
         # with nothing to hide there is a faster kernel
-        bias = None if even else self.lanes.bias_G11P
-        block = Block(kv, torch.tensor(table, device=device), bias)
+        block = Block(kv, torch.tensor(table, device=device), None if even else bias)
         return Shared((block,), torch.tensor(slots, device=device))
 
     def decode(self, step: Step) -> tuple[Tensor, Tensor]:
@@ -166,9 +166,9 @@ class GraphedBatch(StaticBatch):
         (block,), slots = step.shared.blocks, step.shared.slots_B
         assert block.rows is not None
         assert slots is not None
-        positions = block.kv_L2GKPE.shape[4]
+        _, _, lanes, _, positions, _ = block.kv_L2GKPE.shape
         uneven = block.bias_G11P is not None
-        key = (len(step.tokens_B), len(block.rows), step.reach, positions, uneven)
+        key = (len(step.tokens_B), len(block.rows), step.reach, lanes, positions, uneven)
         recording = self._recordings.get(key)
         if recording is None:
             recording = self._recordings[key] = self._record(step)

@@ -51,9 +51,11 @@ def nano(dtype: torch.dtype | None = None, device: torch.device | None = None) -
     return Subject("osprey-nano", captioner, tuple(ids))
 
 
-def subject(name: str, device: torch.device | None = None) -> Subject:
+def subject(
+    name: str, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> Subject:
     """ "mid": random weights of the size of FACTS' baseline; "7b": Osprey-7B's shape with random
-    weights; "nano": osprey-nano as it is.
+    weights; "nano": osprey-nano as it is. bfloat16 on CUDA and float32 elsewhere, unless given.
 
     Raises:
         ValueError: for another name, and for 7b without a GPU.
@@ -61,13 +63,14 @@ def subject(name: str, device: torch.device | None = None) -> Subject:
     if device is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "nano":
-        return nano(device=device)
+        return nano(dtype, device)
     if name == "7b" and device.type != "cuda":
         raise ValueError("the 7B shape is measured on a CUDA device only, and there is none here")
     if name not in ("mid", "7b"):
         raise ValueError(f"no model {name!r} to measure: mid, nano, 7b")
     config = MID if name == "mid" else OspreyConfig()
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     model = random_model(config, device, dtype)
     captioner = OspreyCaptioner(model, None, name=name, weights_hash="0" * 12)
     drawn = torch.randint(
@@ -84,7 +87,8 @@ def subject(name: str, device: torch.device | None = None) -> Subject:
         config.pos_token_id,
         *drawn[HEAD + MIDDLE :],
     ]
-    return Subject(f"{name}, random weights", captioner, tuple(ids))
+    title = f"{name}, random weights"
+    return Subject(title if device.type == "cpu" else f"{title}, {dtype}", captioner, tuple(ids))
 
 
 def random_model(config: OspreyConfig, device: torch.device, dtype: torch.dtype) -> Osprey:

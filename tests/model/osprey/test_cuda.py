@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,8 @@ from model.osprey.captioner import OspreyCaptioner
 from model.osprey.decoding import DecodingBatch
 from model.osprey.engine import Engine
 from model.osprey.graphs import GraphedBatch
+from model.osprey.model import Osprey
+from model.osprey.processor import preprocess_all
 
 pytestmark = [
     pytest.mark.cuda,
@@ -118,6 +122,45 @@ def test_float32_words_are_those_of_the_cpu(name: str) -> None:
     # random weights have near-ties, which two devices may round apart
     assert np.mean([a == b for a, b in pairs]) >= (0.9 if name == "mid" else 1.0)
     assert on_gpu.captioner.engine.batch.recordings > 0
+
+
+def test_bfloat16_errs_no_more_than_the_official_procedure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores of the first word, both against float32 on the same weights."""
+    images, masks = asked(6, (12,))
+    of = subject("mid", CUDA)
+    model, captioner = of.captioner.model, of.captioner
+    exactly = copy.deepcopy(model).float()
+    pixels = preprocess_all(images, captioner.image_size_px, device=CUDA)
+    ids = torch.tensor(of.ids, device=CUDA)
+
+    def official(by: Osprey) -> torch.Tensor:
+        with torch.inference_mode():
+            levels = by.vision_tower(pixels.to(by.dtype))
+            image = by.image_tokens(levels)[0]
+            found = by.mask_extractor(levels, torch.from_numpy(masks[0]).to(CUDA))
+            pairs = zip(*(tokens.split(1) for tokens in found), strict=True)
+            rows = torch.stack([by.splice(ids, image, *pair) for pair in pairs])
+            return by.language(inputs_embeds=rows).logits[:, -1].float()
+
+    seen = []
+    words = captioner.runner.words
+
+    def heard(state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        norm = captioner.runner._norm(model.language.model.norm, state)
+        seen.append(model.language.lm_head(norm).float())
+        return words(state)
+
+    monkeypatch.setattr(captioner.runner, "words", heard)
+    run_engine(of, images, masks, 1, Stopwatch(CUDA))
+    truth = official(exactly)
+    ours, theirs = (
+        float((scores - truth).norm() / truth.norm()) for scores in (seen[0], official(model))
+    )
+    print(f"relative error of scores in bfloat16: engine {ours:.4f}, official {theirs:.4f}")
+    assert ours < 1.2 * theirs
+    assert theirs < 0.2
 
 
 def test_graphs_give_the_words_of_plain_steps() -> None:

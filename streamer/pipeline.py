@@ -25,8 +25,8 @@ SOURCE = "source"
 class Step:
     """An operator in the graph; `make` builds a fresh one for each worker.
 
-    Where workers are processes, a pool grows with its queue from `workers` to `max_workers`, and
-    each worker gets `resources` (None: those of the operator's class).
+    Where workers are processes, a pool grows with its queue from `workers` to `max_workers` as far
+    as there is room, and each worker gets `resources` (None: those of the operator's class).
     """
 
     name: str

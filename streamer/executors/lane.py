@@ -92,15 +92,20 @@ class Lane:
     def tick(self) -> None:
         """Now and then: grow, shrink, and find out what hangs."""
         now_s = time.monotonic()
-        for seat in self.seats:
+        for seat in list(self.seats):
             if seat.place is None and now_s - seat.hired_s > self.hub.start_timeout_s:
+                if len(self.seats) > self.workers:  # others took the room that it was to grow into
+                    seat.leave()
+                    self.seats.remove(seat)
+                    continue
                 raise StreamerError(
                     f"{self._desk.name} asks for {describe(self.group)}, and its worker did not "
                     f"start in {self.hub.start_timeout_s:g} s: no node has room for it, or all are "
                     "overloaded; free some, or ask for less"
                 )
         busy = all(seat.ready and seat.calls for seat in self.seats)
-        if busy and 2 * len(self.inbox) >= self.inbox.size and len(self.seats) < self.most:
+        waited_for = busy and 2 * len(self.inbox) >= self.inbox.size
+        if waited_for and len(self.seats) < self.most and self._desk.has_room():
             self.hire()
         for seat in self.seats[self.workers :]:
             if seat.ready and not seat.calls and now_s - seat.idle_since_s > _IDLE_S:

@@ -58,6 +58,9 @@ class Cluster(Protocol):
         machine may have gone.
         """
 
+    def has_room(self, resources: Resources) -> bool:
+        """Whether one more process would find these free, crowding no other out."""
+
     def fetch(self, handle: Any) -> Image:
         """The image under a handle, in this process.
 

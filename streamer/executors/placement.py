@@ -47,10 +47,11 @@ def check_fits(group: Group, nodes: Sequence[Mapping[str, Any]]) -> None:
 def cpu_share(
     groups: Sequence[Group], source: Resources, nodes: Sequence[Mapping[str, Any]]
 ) -> float:
-    """By how much CPU shares are cut so that all workers find room: slower, not wrong."""
+    """By how much CPU shares are cut so that the workers that a run starts with find room: slower,
+    not wrong. Pools grow only by what is left."""
     wanted = [source.cpus]
     for group in groups:
-        wanted += [group.resources.cpus] * (group.first.max_workers or group.first.workers)
+        wanted += [group.resources.cpus] * group.first.workers
     have = sum(node["Resources"].get("CPU", 0.0) for node in nodes)
     if sum(wanted) <= have:
         return 1.0

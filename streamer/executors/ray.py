@@ -181,6 +181,12 @@ class RayCluster:
         ).remote(_threads(), ray.cloudpickle.dumps(make))
         return RayMember(name, actor)
 
+    def has_room(self, resources: Resources) -> bool:
+        """What the whole cluster has free now; see `members.Cluster`."""
+        free = ray.available_resources()
+        wanted = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory_bytes}
+        return all(amount <= free.get(name, 0.0) for name, amount in wanted.items())
+
     def fetch(self, handle: Any) -> Image:
         """The image under a handle, from the node's shared memory."""
         try:

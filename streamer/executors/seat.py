@@ -123,6 +123,10 @@ class Desk:
         seat.ask(self.post, "place", then=lambda place: placed(seat, place), lost=lost)
         return seat
 
+    def has_room(self) -> bool:
+        """Whether one more process would find its resources free."""
+        return self.cluster.has_room(self.resources)
+
     def send(
         self,
         seat: Seat,

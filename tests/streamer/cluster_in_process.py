@@ -94,8 +94,14 @@ class ThreadMember:
 class ThreadCluster:
     """Threads as processes, with a store of images."""
 
-    def __init__(self, dies: Dies = lambda *_: "", picture_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        dies: Dies = lambda *_: "",
+        picture_bytes: int = 1 << 30,
+        room_for: int = 1000,
+    ) -> None:
         self.dies = dies
+        self.room_for = room_for
         self.picture_bytes = picture_bytes
         self.numbers = itertools.count()
         self.deaths = 0
@@ -111,6 +117,9 @@ class ThreadCluster:
     ) -> ThreadMember:
         self.hired.append((name, resources))
         return ThreadMember(self, name, make)
+
+    def has_room(self, resources: Resources) -> bool:
+        return len(self.hired) < self.room_for
 
     def store(self, results: dict[int, Any]) -> None:
         for number, image in results.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from streamer.errors import ConfigError
@@ -55,3 +57,7 @@ def test_cpus_are_shared_out_when_they_are_too_few() -> None:
     assert cpu_share([group(workers=3)], source, NODES) == 1.0
     share = cpu_share([group(workers=8)], source, NODES)
     assert share * 8.5 <= 4
+    growing = group(workers=1)
+    (step,) = growing.steps
+    growing = replace(growing, steps=(replace(step, max_workers=16),))
+    assert cpu_share([growing], source, NODES) == 1.0  # what it may grow into is not reserved

@@ -22,7 +22,7 @@ import pytest
 from streamer.errors import ConfigError, WeightsError
 from streamer.executors.bare import run_bare
 from streamer.executors.local import run_local
-from streamer.executors.ray import check_address
+from streamer.executors.ray import RayCluster, check_address
 from streamer.interfaces import Resources
 from streamer.pipeline import Output, Pipeline, Step
 from streamer.records import Event, Frame
@@ -199,6 +199,15 @@ def test_what_the_cluster_does_not_have_is_said_before_anything_runs(
         on_ray(one_step(Mark, resources=resources))
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_whether_a_pool_may_grow_is_read_off_the_cluster() -> None:
+    on_ray(one_step(Mark))  # which connects
+    cluster = RayCluster([], Resources(cpus=0))
+    assert cluster.has_room(Resources(cpus=0))
+    assert not cluster.has_room(Resources(cpus=1000))
+    assert not cluster.has_room(Resources(cpus=0, gpus=1))
+    assert not cluster.has_room(Resources(cpus=0, memory_bytes=1 << 50))
 
 
 def test_a_worker_that_cannot_load_its_weights_is_named() -> None:

@@ -44,7 +44,8 @@ class Hub:
         tally: counts to watch from outside while the run goes on.
         stop: when set, reading ends, everything in flight is finished and written.
         fuse: whether neighbouring light steps share a process.
-        snapshot_every: how many calls of a keyed worker lie between two snapshots.
+        snapshot_every: how many parcels (a frame each, mostly) of a keyed worker lie between two
+            snapshots.
         start_timeout_s: how long a worker may take to find a node with room and to start.
     """
 

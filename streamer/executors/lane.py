@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamer.executors.hub import Hub
 
 _PIPELINED = 2  # calls that a worker has at once, so that it never waits for the hub
+_CARGO = 4  # parcels that a keyed worker gets in a call when they wait: a call costs milliseconds
 _MOST_DEATHS = 3  # of workers at the same call
 _IDLE_S = 10.0  # after which a worker that a pool had grown by goes
 
@@ -47,7 +48,7 @@ class Lane:
         self._merge = Merge(senders)
         step = f"step {group.name!r}"
         self._desk = Desk(step, hub.cluster, hub.shelf, hub.post, group.resources)
-        self._batch_size = 1
+        self._cargo = 1
         self._number = 0
         self._unsent: deque[Call] = deque()
         self._waiting: deque[Call] = deque()
@@ -122,7 +123,8 @@ class Lane:
 
     def _placed(self, seat: Seat, place: Place) -> None:
         seat.place = place
-        self._batch_size = place.batch_size
+        # the workers of a pool share what waits, the one of a keyed lane gets it all
+        self._cargo = max(place.batch_size, _CARGO) if self.group.keyed else place.batch_size
         self.hub.placed(self.name, place)
 
     def _set_up(self, seat: Seat) -> None:
@@ -147,7 +149,7 @@ class Lane:
         # a slow call must not let those behind it pile up without end
         if not len(self.inbox) or len(self._waiting) >= 2 * _PIPELINED * len(self.seats):
             return None
-        _, parcels = self.inbox.get(self._batch_size)
+        _, parcels = self.inbox.get(self._cargo)
         merged = [self._merge.push(parcel) for parcel in parcels]
         self.open_streams -= merged[-1].end
         call = Call(self._number, merged)
@@ -218,22 +220,24 @@ class _Log:
         self.calls: deque[Call] = deque()
         self._last_asked = -1
         self._saved_at = -1
+        self._unsaved = 0  # parcels
         self._pending = False
         self._candidate: tuple[int, State] | None = None
         self._life = 0
 
     def asked(self, call: Call) -> int:
-        """Remember a call; how many there were since the last snapshot was asked for."""
+        """Remember a call; how many parcels there were since the last snapshot was asked for."""
         if call.number > self._last_asked:
             self.calls.append(call)
             self._last_asked = call.number
-        return 0 if self._pending else call.number - self._saved_at
+            self._unsaved += len(call.parcels)
+        return 0 if self._pending else self._unsaved
 
     def begin(self, last: int) -> Callable[[State], None] | None:
         """A snapshot is being asked for, behind the call `last`; what to do with it."""
         if self._pending or last <= self._saved_at:
             return None
-        self._pending = True
+        self._pending, self._unsaved = True, 0
         life = self._life
 
         def accept(state: State) -> None:

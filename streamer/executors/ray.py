@@ -69,7 +69,8 @@ def run_ray(
         tally: counts to watch from outside while the run goes on.
         stop: when set, reading ends, everything in flight is finished and written.
         fuse: whether neighbouring light steps share an actor.
-        snapshot_every: how many calls of a keyed worker lie between two snapshots.
+        snapshot_every: how many parcels (a frame each, mostly) of a keyed worker lie between two
+            snapshots.
         start_timeout_s: how long an actor may take to find a node with room and to start.
 
     Raises:

@@ -104,9 +104,9 @@ class DecodingBatch:
             self.own_L2BKTE = self.own_L2BKTE[:, :, :0, :, :0].clone()
 
     def join(self, rows: Sequence[Row]) -> list[Row]:
-        """Take rows in, run their own tokens, find their first words; those that end with it."""
-        ended = self._land(self._flight) if self._flight else []
-        self._flight = None
+        """Take rows in, run their own tokens, find their first words; those that end with it. No
+        step may be under way (`settle`)."""
+        assert self._flight is None
         self._reserve(len(self.rows) + len(rows), max(self.padded(row.positions) for row in rows))
         first = len(self.rows)
         lengths = torch.tensor([len(row.embeds_SD) for row in rows], device=self.runner.device)
@@ -127,7 +127,12 @@ class DecodingBatch:
         words = self.runner.words(state)
         self.rows += rows
         self._shared = None
-        return ended + self._hear(rows, words)
+        return self._hear(rows, words)
+
+    def settle(self) -> list[Row]:
+        """Hear the words of a step that is under way; the rows that end with it."""
+        flight, self._flight = self._flight, None
+        return self._land(flight) if flight else []
 
     def step(self) -> list[Row]:
         """One more word for every row; those that end with it."""

@@ -57,6 +57,7 @@ class Engine:
         ended: list[Row] = []
         try:
             if joining:
+                ended += self.batch.settle()
                 ended += self.batch.join(joining)
             ended += self.batch.step()
             return ended

@@ -197,7 +197,7 @@ class Lane:
         elif error := self._desk.start_error(seat, reason):
             raise error
         first = next((call for call in unanswered if call.made is None), None)
-        if first is not None:
+        if first is not None and not isinstance(why, Mislaid):  # which is no fault of the input
             first.deaths += 1
             if first.deaths >= _MOST_DEATHS:
                 raise StreamerError(

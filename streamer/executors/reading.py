@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PIPELINED = 2  # requests that the reader has at once
 _CHUNK = 4  # records in one; a live source gives each at once
+_MOST_REFILLS = 5  # without a new record between them
 
 
 @dataclass(eq=False)
@@ -51,6 +52,7 @@ class Reading:
         self._last: dict[str, tuple[int, int]] = {}
         self._last_ns: dict[str, int] = {}
         self._deaths_at: tuple[int, int] = (-1, 0)
+        self._refilled_at: tuple[int, int] = (-1, 0)
 
     @property
     def done(self) -> bool:
@@ -84,12 +86,19 @@ class Reading:
         """Read again all pictures that are still wanted.
 
         Raises:
-            StreamerError: when the source is live and cannot be read again.
+            StreamerError: when the source is live and cannot be read again, or that does not help.
         """
         if self._lost_pictures or self.seat is None:
             return
         if self.live:
             raise StreamerError(f"frames of a live source are lost with their machine ({reason})")
+        at, times = self._refilled_at
+        self._refilled_at = (self._read, times + 1 if at == self._read else 1)
+        if self._refilled_at[1] > _MOST_REFILLS:
+            raise StreamerError(
+                f"the same pictures were lost {self._refilled_at[1]} times ({reason}); look at the "
+                "machines of the cluster and their object stores"
+            )
         self._lost_pictures = True
         self.seat.leave()
         self._requests.clear()

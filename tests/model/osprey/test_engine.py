@@ -278,6 +278,31 @@ def test_lack_of_memory_halves_the_batch(
     assert engine.halvings == 3
 
 
+class CrampedAhead(Cramped, AheadBatch):
+    """The same, ahead."""
+
+
+def test_what_ended_before_memory_ran_out_is_kept(
+    captioner: OspreyCaptioner, prefixes: list[SharedPrefix]
+) -> None:
+    sizes = ((3, 3), (2, 9), (4, 6))  # regions, words
+    asks = [Ask(prefixes[0], boxes(n, (200, 300), n), words) for n, words in sizes]
+    wanted = [tokens(outcomes) for outcomes in captioner.describe_all(asks)]
+    engine = Engine(CrampedAhead(captioner.runner, eos_token_id=None), budget_bytes=1 << 30)
+    captioner.engine = engine
+
+    def arrivals() -> Iterator[list[Ask]]:
+        yield asks[:2]
+        yield []  # a step: the last words of the first ask are under way
+        yield asks[2:]
+
+    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    for answer in captioner.answers(arrivals()):
+        found[asks.index(answer.ask), answer.region] = tokens([answer.outcome])[0]
+    assert engine.halvings == 1
+    assert found == {(i, r): ids for i, group in enumerate(wanted) for r, ids in enumerate(group)}
+
+
 def test_a_single_row_that_does_not_fit_ends_the_run(
     captioner: OspreyCaptioner,
     prefixes: list[SharedPrefix],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from streamer.errors import StreamerError
 from streamer.executors.fusion import Group
-from streamer.executors.members import Mislaid
+from streamer.executors.members import MachineGone, Mislaid
 from streamer.executors.merge import Merge
 from streamer.executors.parcel import Inbox
 from streamer.executors.seat import Call, Desk, Seat
@@ -194,10 +194,10 @@ class Lane:
         if isinstance(why, Mislaid):
             # it did not get the call, but may have got those behind it: another one starts anew
             self.hub.refill(reason)
-        elif error := self._desk.start_error(seat, reason):
+        elif error := self._desk.start_error(seat, why):
             raise error
         first = next((call for call in unanswered if call.made is None), None)
-        if first is not None and not isinstance(why, Mislaid):  # which is no fault of the input
+        if first is not None and not isinstance(why, (Mislaid, MachineGone)):
             first.deaths += 1
             if first.deaths >= _MOST_DEATHS:
                 raise StreamerError(

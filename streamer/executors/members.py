@@ -13,6 +13,10 @@ class Gone(Exception):  # noqa: N818 - not an error: the work is done by another
     """The process that was asked has died."""
 
 
+class MachineGone(Gone):
+    """It has died with its machine: neither the input nor the step is to blame."""
+
+
 class Mislaid(Exception):  # noqa: N818 - not an error: the picture is read again
     """A picture that was sent along is lost, because its machine is."""
 

@@ -17,7 +17,7 @@ from streamer.errors import ConfigError, StreamerError
 from streamer.executors.freight import Image
 from streamer.executors.fusion import Group, grouped
 from streamer.executors.hub import Hub
-from streamer.executors.members import Gone, Mislaid
+from streamer.executors.members import Gone, MachineGone, Mislaid
 from streamer.executors.placement import check_fits, cpu_share
 from streamer.interfaces import Resources
 from streamer.pipeline import SOURCE, Pipeline
@@ -253,7 +253,8 @@ def _threads() -> dict[str, str | None]:
 def _meant(name: str, error: BaseException) -> BaseException:
     """What an error of Ray's says about a part."""
     if isinstance(error, exceptions.RayActorError):
-        return Gone(_first_line(error))
+        reason = _first_line(error)
+        return MachineGone(reason) if "node has died" in reason else Gone(reason)
     cause = getattr(error, "cause", None)
     for found in (error, cause):
         if isinstance(found, (exceptions.ObjectLostError, exceptions.ObjectFetchTimedOutError)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from streamer.errors import ContractError, StreamerError
 from streamer.executors.freight import Picture, unpack
+from streamer.executors.members import MachineGone
 from streamer.executors.parcel import Parcel
 from streamer.executors.seat import Desk, Seat
 from streamer.executors.worker import Place, Reader
@@ -215,10 +216,11 @@ class Reading:
         self._requests.clear()
         if self._ended and not self._lost_pictures:
             return
-        if error := self._desk.start_error(seat, str(why)):
+        if error := self._desk.start_error(seat, why):
             raise error
         at, deaths = self._deaths_at
-        self._deaths_at = (self._read, deaths + 1 if at == self._read else 1)
+        if not isinstance(why, MachineGone):
+            self._deaths_at = (self._read, deaths + 1 if at == self._read else 1)
         if self._deaths_at[1] >= 3:
             raise StreamerError(
                 f"the reader of the source died {self._deaths_at[1]} times behind "

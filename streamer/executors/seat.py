@@ -10,7 +10,7 @@ from typing import Any
 
 from streamer.errors import StreamerError
 from streamer.executors.freight import Picture, Shelf, pack, unpack
-from streamer.executors.members import Cluster, Gone, Member, Mislaid
+from streamer.executors.members import Cluster, Gone, MachineGone, Member, Mislaid
 from streamer.executors.parcel import Parcel
 from streamer.executors.worker import Done, Place
 from streamer.interfaces import Resources
@@ -165,17 +165,19 @@ class Desk:
             handles=handles, then=then, lost=lost,
         )  # fmt: skip
 
-    def start_error(self, seat: Seat, reason: str) -> StreamerError | None:
+    def start_error(self, seat: Seat, why: Exception) -> StreamerError | None:
         """What to say when workers of this step cannot be started; None: try once more."""
         if seat.ready:
             self.failed_starts = 0
+            return None
+        if isinstance(why, MachineGone):  # a cluster may take a while to notice
             return None
         self.failed_starts += 1
         if self.failed_starts < 3:
             return None
         return StreamerError(
             f"{self.name}: its worker died {self.failed_starts} times while it was started "
-            f"({reason}); look at the memory of the machine and at the step's setup()"
+            f"({why}); look at the memory of the machine and at the step's setup()"
         )
 
     def _collect(

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from streamer.executors.members import Gone, Mislaid
+from streamer.executors.members import Gone, MachineGone, Mislaid
 from streamer.interfaces import Resources
 
-Dies = Callable[[str, str, int], str]
+Dies = Callable[[str, str, int], str]  # "", or when the process dies: before, after, machine
+_KILLED = Gone("killed by the test")
 """(member, method, how many calls it had before) -> "", "before" or "after" the call."""
 
 
@@ -78,16 +79,18 @@ class ThreadMember:
                 answer = error
             if death == "after":
                 return self._die(then)
+            if death == "machine":
+                return self._die(then, MachineGone("its node has died"))
             if len(numbers) > 1 and not isinstance(answer, Exception):
                 self.cluster.store(dict(zip(numbers, answer, strict=True)))
                 answer = answer[0]
             then(answer)
 
-    def _die(self, then: Callable[[Any], None]) -> None:
+    def _die(self, then: Callable[[Any], None], why: Gone = _KILLED) -> None:
         self.cluster.deaths += 1
         with self._lock:
             self.gone = True
-            then(Gone("killed by the test"))
+            then(why)
             self._refuse()
 
 

@@ -171,6 +171,20 @@ def test_a_worker_that_always_dies_ends_the_run(method: str) -> None:
         run_hub(RECORDS, ThreadCluster(dies))
 
 
+@pytest.mark.parametrize("where", [("say", "setup"), ("say", "take"), ("source", "read")])
+def test_machines_that_go_one_after_the_other_blame_nobody(where: tuple[str, str]) -> None:
+    left = [None] * 6
+
+    def dies(name: str, called: str, count: int) -> str:
+        if (name, called) != where or not left:
+            return ""
+        left.pop()
+        return "machine"
+
+    assert_same(run_hub(RECORDS, ThreadCluster(dies)), WANTED)
+    assert not left
+
+
 def test_a_reader_that_always_dies_ends_the_run() -> None:
     def dies(name: str, called: str, count: int) -> str:
         return "before" if called == "read" else ""

@@ -37,6 +37,15 @@ class Call:
 
 
 @dataclass(eq=False)
+class _Asked:
+    """A question, and its answer once it has come."""
+
+    then: Callable[[Any], None]
+    lost: Callable[[Seat, Exception], None]
+    answer: tuple[Any] | None = None
+
+
+@dataclass(eq=False)
 class Seat:
     """A process that was hired for a worker's place.
 
@@ -52,6 +61,7 @@ class Seat:
     calls: list[Call] = field(default_factory=list)
     held: dict[int, Picture] = field(default_factory=dict)
     idle_since_s: float = field(default_factory=time.monotonic)
+    _asked: deque[_Asked] = field(default_factory=deque)
 
     def ask(
         self,
@@ -63,21 +73,21 @@ class Seat:
         then: Callable[[Any], None],
         lost: Callable[[Seat, Exception], None],
     ) -> list[Any]:
-        """Ask the process; `then` runs on the hub's thread, with the result.
+        """Ask the process; `then` runs on the hub's thread, with the result, in the order of the
+        questions: large answers travel slower than small ones, and what a process holds is known
+        from its last.
 
         Args:
             lost: gets `Gone` or `Mislaid` instead; other exceptions are raised on that thread.
         """
 
+        asked = _Asked(then, lost)
+        self._asked.append(asked)
+
         def answered(answer: Any) -> None:
-            if self.gone:
-                return
-            if isinstance(answer, (Gone, Mislaid)):
-                lost(self, answer)
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                then(answer)
+            asked.answer = (answer,)
+            while self._asked and self._asked[0].answer and not self.gone:
+                self._hear(self._asked.popleft())
 
         return self.member.ask(
             method,
@@ -86,6 +96,16 @@ class Seat:
             results=results,
             then=lambda answer: post(lambda: answered(answer)),
         )
+
+    def _hear(self, asked: _Asked) -> None:
+        assert asked.answer is not None
+        (answer,) = asked.answer
+        if isinstance(answer, (Gone, Mislaid)):
+            asked.lost(self, answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            asked.then(answer)
 
     def leave(self) -> list[Call]:
         """The process is of no use any more; what it had been asked and has not answered."""

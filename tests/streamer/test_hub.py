@@ -171,6 +171,10 @@ def test_a_worker_that_always_dies_ends_the_run(method: str) -> None:
         run_hub(RECORDS, ThreadCluster(dies))
 
 
+def test_answers_that_overtake_each_other_change_nothing() -> None:
+    assert_same(run_hub(RECORDS, ThreadCluster(overtaking=True)), WANTED)
+
+
 @pytest.mark.parametrize("where", [("say", "setup"), ("say", "take"), ("source", "read")])
 def test_machines_that_go_one_after_the_other_blame_nobody(where: tuple[str, str]) -> None:
     left = [None] * 6

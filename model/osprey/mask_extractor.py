@@ -143,20 +143,22 @@ class MaskExtractor(nn.Module):
     def of_images(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The tokens of all regions of several images, image by image; the linear layers run once
         for all of them."""
-        grids = torch.cat([self.grids(masks_RHW) for masks_RHW in _together(masks)])
-        return self._mask_tokens(levels, masks), self.position_tokens(grids)
+        together = _together(masks)
+        grids = torch.cat([self.grids(masks_RHW) for masks_RHW in together])
+        counts = [len(masks_RHW) for masks_RHW in masks]
+        return self._mask_tokens(levels, together, counts), self.position_tokens(grids)
 
     def mask_tokens(self, levels: Levels, masks_RHW: Tensor) -> Tensor:
         """R x D: pooled on every level, projected, summed, projected."""
-        return self._mask_tokens([levels], [masks_RHW])
+        return self._mask_tokens([levels], [masks_RHW], [len(masks_RHW)])
 
-    def _mask_tokens(self, levels: Sequence[Levels], masks: Sequence[Tensor]) -> Tensor:
+    def _mask_tokens(
+        self, levels: Sequence[Levels], masks: Sequence[Tensor], counts: list[int]
+    ) -> Tensor:
+        """`counts`: how many of the masks, one after the other, are of each image."""
         total = torch.zeros((), device=masks[0].device)
         sizes = [_size(level) for level in levels[0]]
-        found = [
-            cells(masks_RHW, sizes, keep_small=self.keep_small) for masks_RHW in _together(masks)
-        ]
-        counts = [len(masks_RHW) for masks_RHW in masks]
+        found = [cells(masks_RHW, sizes, keep_small=self.keep_small) for masks_RHW in masks]
         for n, linear in enumerate((self.res2, self.res3, self.res4, self.res5)):
             inside = torch.split(torch.cat([grids[n] for grids in found]), counts)
             pooled = [

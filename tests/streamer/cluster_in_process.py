@@ -13,9 +13,11 @@ import numpy as np
 from streamer.executors.members import Gone, MachineGone, Mislaid
 from streamer.interfaces import Resources
 
-Dies = Callable[[str, str, int], str]  # "", or when the process dies: before, after, machine
+Dies = Callable[[str, str, int], str]
+"""(member, method, how many calls it had before) -> "", "before" or "after" the call, or after it
+with its "machine"."""
+
 _KILLED = Gone("killed by the test")
-"""(member, method, how many calls it had before) -> "", "before" or "after" the call."""
 
 
 class ThreadMember:

@@ -18,13 +18,14 @@ def feature_collection(findings: Sequence[Finding], canvas_hw: tuple[int, int]) 
     return {
         "type": "FeatureCollection",
         "canvas": {"width_px": canvas_hw[1], "height_px": canvas_hw[0], "y_axis": "down"},
-        "features": [_feature(finding, findings, canvas_hw) for finding in findings],
+        "features": [feature(finding, findings, canvas_hw) for finding in findings],
     }
 
 
-def _feature(
+def feature(
     finding: Finding, findings: Sequence[Finding], canvas_hw: tuple[int, int]
 ) -> dict[str, Any]:
+    """A region as a feature; its neighbours are told from all `findings`."""
     rings = [_closed(ring) for ring in finding.outline()]
     geometry: dict[str, Any] = {"type": "Polygon", "coordinates": [rings[0]]}
     if len(rings) > 1:

@@ -23,8 +23,9 @@ def quality(frame: Frame, region: Region) -> float:
     return region.mask.area_px * (0.5 + 0.5 * region.score) * (0.3 if cut_off else 1.0)
 
 
-def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write HxWx3 (RGB) or HxWx4 (RGBA) pixels as the ending says; whole or not at all.
+def save_picture(path: Path, image: NDArray[np.uint8], *, comment: bytes = b"") -> None:
+    """Write HxWx3 (RGB) or HxWx4 (RGBA) pixels as the ending says; whole or not at all. A JPEG
+    may carry a comment.
 
     Raises:
         OutputError: when the file cannot be written.
@@ -32,7 +33,7 @@ def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
     beside = path.with_name(f".{path.name}.new")
     with writing(path):
         kind = "PNG" if path.suffix == ".png" else "JPEG"
-        Image.fromarray(image).save(beside, format=kind, quality=92)
+        Image.fromarray(image).save(beside, format=kind, quality=92, comment=comment)
         beside.replace(path)
 
 

@@ -26,6 +26,7 @@ from streamer.viewer.live import pulses
 from streamer.viewer.outlines import rings_of
 from streamer.viewer.records import MOST_ROWS, Records
 from streamer.viewer.run import Run
+from streamer.viewer.saving_canvas import asked_features
 
 STATIC = Path(__file__).parent / "static"
 _OPENSEADRAGON = Path(__file__).parents[1] / "scroll" / "static" / "openseadragon.min.js"
@@ -91,8 +92,11 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
                 "origin_ms": row["origin_ns"] / 1e6,
                 "unix": row["unix"],
                 "last_ms": _last_ms(row),
-                "known_ms": (row["last_ns"] - row["origin_ns"]) / 1e6,
+                "known_ms": max(0.0, (row["last_ns"] - row["origin_ns"]) / 1e6),
                 "films": [film.kind for film in row["films"]],
+                "newest_ms": None
+                if row["newest_ns"] is None
+                else (row["newest_ns"] - row["origin_ns"]) / 1e6,
             }
             for row in run.streams()
         ]
@@ -229,7 +233,7 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
     def scroll() -> dict[str, Any]:
         if run.scroll is None:
             raise InputError("this is no scroll")
-        return run.scroll
+        return {**run.scroll, "regions": [*run.scroll["regions"], *asked_features(run)]}
 
 
 def _add_files(app: FastAPI, run: Run) -> None:
@@ -243,6 +247,18 @@ def _add_files(app: FastAPI, run: Run) -> None:
             if found.kind == kind:
                 return FileResponse(found.path, media_type=found.mime)
         raise InputError("there is no such film")
+
+    @app.get("/newest")
+    def newest(stream: Name, after: Ms = -1e13) -> Response:
+        """The newest picture of a camera; nothing (204) when it is not newer than `after`."""
+        row = run.stream(stream)
+        still = None if row["films"] else run.newest.show(stream)
+        if still is None:
+            return Response(status_code=204)
+        ms = (still.taken.time_ns - row["origin_ns"]) / 1e6
+        if ms <= after + 0.5:
+            return Response(status_code=204)
+        return Response(still.jpeg, media_type="image/jpeg", headers={"x-time-ms": f"{ms:.6f}"})
 
     @app.get("/tiles/{level}/{name}")
     def tile(level: str, name: str) -> FileResponse:
@@ -280,8 +296,10 @@ def _to_ms(stream: dict[str, Any]) -> Callable[[int | None], float | None]:
 
 def _last_ms(stream: dict[str, Any]) -> float:
     """The end of a stream: of its film, or of what is known of it, whichever is later."""
-    lengths = [film.duration_ns or 0 for film in stream["films"]]
-    return float(max([stream["last_ns"] - stream["origin_ns"], *lengths])) / 1e6
+    ends = [film.duration_ns or 0 for film in stream["films"]]
+    if stream["newest_ns"] is not None:
+        ends.append(stream["newest_ns"] - stream["origin_ns"])
+    return float(max([stream["last_ns"] - stream["origin_ns"], *ends])) / 1e6
 
 
 def _note(data: dict[str, Any]) -> str:

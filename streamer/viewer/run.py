@@ -15,6 +15,7 @@ from typing import Any
 from streamer.catalog import NAME
 from streamer.errors import InputError
 from streamer.viewer.films import Film, playable
+from streamer.viewer.newest import Newest
 from streamer.viewer.records import Records
 
 _TILE = re.compile(r"(\d{1,2})/(\d{1,6})_(\d{1,6})\.jpg")
@@ -41,6 +42,7 @@ class Run:
         self._origins: dict[str, int] = {}
         self._streams: tuple[float, list[dict[str, Any]]] = (-_FRESH_S, [])
         self._lock = threading.Lock()
+        self.newest = Newest(self.folder)
         self.scroll = self._scroll()
         self.records: Records | None = None
         given = folder if folder.is_file() else folder / NAME
@@ -64,6 +66,8 @@ class Run:
         for row in rows:
             films = self.films(row)
             row["films"] = films
+            still = None if films else self.newest.now(row["stream_id"])
+            row["newest_ns"] = None if still is None else still.taken.time_ns
             row["origin_ns"] = self._origin(row, films)
             row["unix"] = row["origin_ns"] >= _UNIX_NS
         with self._lock:
@@ -150,7 +154,8 @@ class Run:
     def _origin(self, stream: dict[str, Any], films: list[Film]) -> int:
         if films:
             return films[0].begin_ns
-        first_ns = int(stream["first_ns"])
+        # of a camera that shows nothing yet to remember, there is a picture at least
+        first_ns = int(stream["first_ns"]) or stream["newest_ns"] or 0
         if first_ns < _UNIX_NS:
             return 0
         # a live stream begins with what was seen first; it stays where it is when rows go

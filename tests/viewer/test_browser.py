@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,71 +16,15 @@ from streamer.sinks.catalog import Catalog
 from tests.media_factory import write_film
 from tests.streamer.sinks.sink_records import caption, event, numbered_frames, region, tracked
 from tests.streamer.viewer.viewed_runs import SCRIPT, BrightAsker, write_run, write_scroll
+from tests.viewer.pages import SETTINGS, Open, axe_faults, shoot, until
 from tests.viewer.served import served
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-SHOTS = Path(os.environ.get("STREAMER_SHOTS", "out/view-shots"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("view") / "out")
-
-
-Open = Callable[..., Any]
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Open]:
-    """Opens pages; afterwards none may have had an error."""
-    problems: list[str] = []
-    contexts = []
-
-    def opened(address: str, **settings: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: problems.append(f"{error}"))
-        page.on(
-            "console",
-            lambda m: (
-                problems.append(f"{m.text} {m.location}")
-                if m.type in ("error", "warning") and "willReadFrequently" not in m.text
-                else None
-            ),
-        )
-        page.goto(address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    # the server of a test ends before its page does, which may still want the next masks
-    assert [p for p in problems if "ERR_CONNECTION_REFUSED" not in p] == []
-
-
-def until(page: Any, condition: str) -> None:
-    """Waits for a condition in the page; the page itself may not evaluate text as script."""
-    end_s = time.monotonic() + 40
-    while not page.evaluate(f"!!({condition})"):
-        assert time.monotonic() < end_s, f"never came true: {condition}"
-        page.wait_for_timeout(50)
 
 
 def now_ms(page: Any) -> float:
@@ -98,11 +40,6 @@ def drawn(page: Any) -> int:
             " for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"
         )
     )
-
-
-def shoot(page: Any, name: str) -> bytes:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    return bytes(page.screenshot(path=str(SHOTS / f"{name}.png")))
 
 
 def test_it_plays_seeks_and_draws(out: Path, open_page: Open) -> None:
@@ -317,21 +254,10 @@ def test_point_box_everything_question_and_save(out: Path, tmp_path: Path, open_
         until(page, "document.querySelectorAll('#captions .row-item').length === 1")
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("light", {"color_scheme": "light"}),
-        ("dark", {"color_scheme": "dark"}),
-        ("phone", {
-            "color_scheme": "light", "viewport": {"width": 390, "height": 844},
-            "is_mobile": True, "has_touch": True, "device_scale_factor": 2,
-        }),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
 def test_looks_and_accessibility(
     out: Path, open_page: Open, name: str, settings: dict[str, Any]
 ) -> None:
-    axe_of = pytest.importorskip("axe_playwright_python.sync_playwright")
     with served(out, BrightAsker) as address:
         page = open_page(address, bypass_csp=True, **settings)  # axe is put into the page
         page.wait_for_selector("#captions .row-item")
@@ -340,15 +266,9 @@ def test_looks_and_accessibility(
         for tab in ("captions", "events", "ask"):
             page.click(f"#tab-{tab}")
             page.wait_for_timeout(300)
-            found = axe_of.Axe().run(page).response["violations"]
-            faults += [
-                f"{tab}: {v['id']}: {[n['html'] for n in v['nodes']][:2]}"
-                for v in found
-                if v["impact"] in ("serious", "critical")
-            ]
+            faults += [f"{tab}: {fault}" for fault in axe_faults(page)]
         page.click("#help-open")
-        found = axe_of.Axe().run(page).response["violations"]
-        faults += [f"help: {v['id']}" for v in found if v["impact"] in ("serious", "critical")]
+        faults += [f"help: {fault}" for fault in axe_faults(page)]
         assert faults == []
         page.keyboard.press("Escape")
         page.click("#tab-captions")

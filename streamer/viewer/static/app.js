@@ -1,7 +1,8 @@
 // Puts the parts together: a moment and a stream, and everything that follows them.
 
 import { get } from "./api.js";
-import * as ask from "./ask.js";
+import { clear } from "./ask.js";
+import * as ask from "./ask_film.js";
 import { $, on, say } from "./common.js";
 import * as keys from "./keys.js";
 import * as masks from "./masks.js";
@@ -19,7 +20,7 @@ function choose(id, at = 0) {
   $("film").replaceChildren(...stream.films.map((kind) => new Option(kind === "source" ? "the film" : "captioned film", kind)));
   $("film-pick").hidden = stream.films.length < 2;
   masks.open(stream, draw);
-  ask.clear();
+  clear();
   film.open(stream, at);
   timeline.open();
 }
@@ -105,7 +106,6 @@ async function main() {
   $("title").textContent = about.title;
   if (about.scroll && !about.streams.length) {
     panels.setUpTabs();
-    $("tab-ask").hidden = true;
     const scroll = await import("./scroll.js");
     await scroll.open(about.title);
     $("help-open").addEventListener("click", () => $("help").showModal());

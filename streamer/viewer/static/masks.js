@@ -20,11 +20,17 @@ export function forget(fromMs) {
   for (const n of [...spans.keys()]) if ((n + 1) * SPAN_MS > fromMs) spans.delete(n);
 }
 
-function want(n) {
+// the masks around a moment, fetched anew
+export function fresh(ms) {
+  forget(ms);
+  return want(Math.floor(ms / SPAN_MS));
+}
+
+async function want(n) {
   if (n < 0 || spans.has(n) || pending.has(n) || !stream) return;
   const controller = new AbortController(), of = stream.id;
   pending.set(n, controller);
-  get("api/masks", { stream: of, start: n * SPAN_MS, end: (n + 1) * SPAN_MS }, controller.signal)
+  await get("api/masks", { stream: of, start: n * SPAN_MS, end: (n + 1) * SPAN_MS }, controller.signal)
     .then((data) => {
       if (stream.id !== of) return;
       spans.set(n, data.frames.map(([t, regions]) => [t, regions.map(([id, rings]) => [id, path(rings), box(rings)])]));

@@ -1,10 +1,12 @@
-// The film and its time. Without a film, a clock of its own lets the masks play.
+// The film and its time. Without a film, a clock of its own lets the masks play, and of a camera the
+// newest picture can be followed.
 
 import { address } from "./api.js";
+import * as camera from "./camera.js";
 import { $, clamp, clock, emit, say } from "./common.js";
 
 const video = $("video");
-export const player = { stream: null, kind: "", now: 0, last: 0, playing: false, rate: 1 };
+export const player = { stream: null, kind: "", now: 0, last: 0, playing: false, following: false, rate: 1 };
 let ticking = null; // time of the last tick of the clock without a film
 
 const hasFilm = () => player.kind !== "";
@@ -13,12 +15,18 @@ export function open(stream, at = 0) {
   player.stream = stream;
   player.last = stream.last_ms;
   show(stream.films[0] ?? "", at);
+  if (camera.can() && !at) follow();
+}
+
+export function follow() {
+  pause();
+  camera.follow();
+  state(true);
 }
 
 export function show(kind, at = player.now) {
   pause();
   player.kind = kind;
-  $("no-film").hidden = kind !== "";
   $("video").hidden = kind === "";
   $("stage").style.setProperty("--ratio", `${player.stream.width || 16} / ${player.stream.height || 9}`);
   if (kind) {
@@ -30,15 +38,18 @@ export function show(kind, at = player.now) {
   }
   emit("film", kind);
   seek(at);
+  camera.refresh();
 }
 
 export function grow(stream) { // a run goes on
   player.stream = stream;
   player.last = Math.max(stream.last_ms, 0);
   if (!hasFilm() && stream.films.length) show(stream.films[0]);
+  else if (!hasFilm()) camera.refresh();
 }
 
 export function seek(ms) {
+  if (player.following) pause();
   player.now = clamp(ms, 0, Math.max(0, player.last));
   if (hasFilm()) video.currentTime = player.now / 1000;
   emit("time", player.now, true);
@@ -53,6 +64,7 @@ export function step(pictures) {
 
 export function play() {
   if (!player.stream) return;
+  if (camera.shown() || (camera.can() && player.now >= player.last - 20)) { follow(); return; }
   if (player.now >= player.last - 20) seek(0);
   if (hasFilm()) video.play().catch((error) => { if (error.name !== "AbortError") say(error.message, true); });
   else { ticking = performance.now(); state(true); requestAnimationFrame(tick); }
@@ -61,6 +73,7 @@ export function play() {
 export function pause() {
   if (hasFilm()) video.pause();
   ticking = null;
+  camera.stop();
   state(false);
 }
 
@@ -82,7 +95,7 @@ function tick(at) {
   player.now = Math.min(player.last, player.now + (at - ticking) * player.rate);
   ticking = at;
   emit("time", player.now, false);
-  if (player.now >= player.last) pause();
+  if (player.now >= player.last) { pause(); if (camera.can()) follow(); }
   else requestAnimationFrame(tick);
 }
 
@@ -117,6 +130,8 @@ export function setUp() {
   });
   for (const [id, pictures] of [["back", -1], ["next", 1]]) $(id).addEventListener("click", () => step(pictures));
   $("play").addEventListener("click", toggle);
+  $("to-live").addEventListener("click", follow);
+  camera.setUp();
   $("speed").addEventListener("change", () => speed(Number($("speed").value)));
   $("mute").addEventListener("click", mute);
 }

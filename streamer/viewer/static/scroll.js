@@ -1,7 +1,9 @@
 // A scroll: the whole picture to zoom into, with its regions, in the place of the film.
 
 import { get } from "./api.js";
-import { $, element, trackColour } from "./common.js";
+import * as ask from "./ask_scroll.js";
+import { $, element, on, trackColour } from "./common.js";
+import { tab } from "./panels.js";
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -38,14 +40,22 @@ export async function open(title) {
   marks.setAttribute("aria-hidden", "true");
   marks.append(moved);
   $("osd").append(marks);
-  const regions = data.regions.map((feature) => {
+  const regions = [], empty = element("p", "empty");
+  $("captions").append(empty);
+  function add(feature) {
     const { type, coordinates } = feature.geometry, polygons = type === "Polygon" ? [coordinates] : coordinates;
     const outline = document.createElementNS(NS, "path");
     outline.setAttribute("d", polygons.flat().map((ring) => `M${ring.map((p) => p.join(",")).join("L")}Z`).join(""));
     outline.setAttribute("stroke", trackColour(feature.id));
     moved.append(outline);
-    return { id: feature.id, box: feature.bbox, outline, ...feature.properties };
-  });
+    const before = regions.findIndex((r) => r.id === feature.id), region = { id: feature.id, box: feature.bbox, outline, ...feature.properties };
+    listed(region);
+    if (before < 0) { regions.push(region); return; }
+    // it was saved again, with more words
+    regions[before].outline.remove();
+    regions[before].row.replaceWith(region.row);
+    regions[before] = region;
+  }
   function place() {
     const item = viewer.world.getItemAt(0);
     if (!item) return;
@@ -73,20 +83,19 @@ export async function open(title) {
     region.row.scrollIntoView({ block: "nearest" });
     show(region.box, 1.2);
   }
-  for (const region of regions) {
+  function listed(region) {
     const row = element("div", "row-item still"), dot = element("i", "dot"), text = element("div", "text");
     dot.style.background = trackColour(region.id);
     const near = (region.neighbours ?? []).map((n) => `${n.relation} #${n.region_id}`);
-    text.append(element("b", "", region.text || "(no words)"), element("small", "", [`#${region.id}`, region.place, ...near].filter(Boolean).join("  ·  ")));
+    text.append(element("b", "", region.text || "(no words)"), element("small", "", [region.asked ? "asked" : `#${region.id}`, region.place, ...near].filter(Boolean).join("  ·  ")));
     row.setAttribute("role", "listitem");
     row.title = region.detail ?? "";
     row.append(dot, text);
     row.addEventListener("click", () => choose(shown.indexOf(region)));
     region.row = row;
-    $("captions").append(row);
+    empty.before(row);
   }
-  const empty = element("p", "empty");
-  $("captions").append(empty);
+  data.regions.forEach(add);
   function search() {
     const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     shown = regions.filter((r) => words.every((w) => `${r.text} ${r.detail}`.toLowerCase().includes(w)));
@@ -126,10 +135,14 @@ export async function open(title) {
   document.addEventListener("keydown", (event) => {
     if (event.target.matches("input, select") || event.ctrlKey || event.metaKey) return;
     if (event.key === "/") { $("search").focus(); event.preventDefault(); }
+    const name = { 1: "captions", 2: "events", 3: "ask" }[event.key];
+    if (name) tab(name);
     if (event.key === "0") viewer.viewport.goHome();
     if (event.key === "+") viewer.viewport.zoomBy(1.5);
     if (event.key === "-") viewer.viewport.zoomBy(1 / 1.5);
   });
+  ask.setUp(viewer, data, (feature) => { add(feature); search(); });
+  on("tab", (name) => ask.show(name === "ask"));
   $("osd").setAttribute("aria-label", `${title}, to zoom into`);
   $("osd").setAttribute("role", "region");
 }

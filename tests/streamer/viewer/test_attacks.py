@@ -26,9 +26,9 @@ GETS = [
     "/", "/api/run", "/api/captions", "/api/events", "/api/facets", "/api/scroll", "/api/live",
     "/api/lanes?stream=film&start=0&end=9", "/api/masks?stream=film&start=0&end=9",
     "/api/best?stream=film&track=1", "/film?stream=film&kind=source", "/tiles/0/0_0.jpg",
-    "/static/app.js", "/static/openseadragon.min.js", "/nothing",
+    "/static/app.js", "/static/openseadragon.min.js", "/nothing", "/newest?stream=film",
 ]  # fmt: skip
-POSTS = [f"/api/ask/{name}" for name in ("look", "region", "words", "question", "save")]
+POSTS = [f"/api/ask/{name}" for name in ("look", "view", "region", "words", "question", "save")]
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,67 @@ def test_tiles_of_a_scroll_and_nothing_else(tmp_path: Path) -> None:
         assert "secret" not in answer.text
     assert client.get("/api/captions").status_code == 404
     assert SCRIPT in client.get("/api/scroll").json()["regions"][1]["properties"]["text"]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        b"[NaN, 0, 10, 10]", b"[0, 0, Infinity, 10]", b"[0, 0, 1e99, 10]", b"[0, 0, 10]",
+        b"[0, 0, 10, 10, 10]", b"[]", b"null", b'"0,0,10,10"', b'[[0], 0, 10, 10]',
+        b'["../../secret", 0, 1, 1]',
+    ],
+)  # fmt: skip
+def test_malformed_views_of_a_scroll(tmp_path: Path, box: bytes) -> None:
+    client = client_of(write_scroll(tmp_path / "out"))
+    content, headers = b'{"box": ' + box + b"}", {"content-type": "application/json"}
+    answer = client.post("/api/ask/view", content=content, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["error"]
+
+
+def test_views_beyond_a_scroll(tmp_path: Path) -> None:
+    """Whatever box is asked for, no more is read than is there, and never outside of the run."""
+    out = write_scroll(tmp_path / "out")
+    client = client_of(out)
+
+    def view(*box: float) -> tuple[int, dict[str, object]]:
+        answer = client.post("/api/ask/view", json={"box": box})
+        return answer.status_code, answer.json()
+
+    assert view(-1e7, -1e7, 1e7, 1e7)[1]["box"] == [0, 0, 600, 400]
+    for box in ((-50, -50, -9, -9), (700, 0, 900, 9), (9, 9, 9, 9), (300, 300, 5, 5), (0, 0, 5, 5)):
+        code, told = view(*box)
+        assert (code, "zoom or move" in str(told["error"])) == (400, True), box
+    # a tile that leads elsewhere, or is none, is not looked at
+    (tmp_path / "other.jpg").write_bytes((out / "page/tiles/10/0_0.jpg").read_bytes())
+    tile = out / "page" / "tiles" / "10" / "0_0.jpg"
+    tile.unlink()
+    tile.symlink_to(tmp_path / "other.jpg")
+    assert "0_0 is missing" in str(view(0, 0, 600, 400)[1]["error"])
+    tile.unlink()
+    tile.write_bytes(b"\xff\xd8 secret")
+    code, told = view(0, 0, 600, 400)
+    assert (code, "secret" in str(told)) == (404, False)
+    tile.write_bytes((out / "page/tiles/10/1_0.jpg").read_bytes())
+    assert "smaller than" in str(view(0, 0, 600, 400)[1]["error"])
+    # a film is no scroll
+    client = client_of(write_run(tmp_path / "film"))
+    assert "no scroll" in client.post("/api/ask/view", json={"box": [0, 0, 9, 9]}).json()["error"]
+
+
+def test_places_outside_of_what_was_looked_at(tmp_path: Path) -> None:
+    client = client_of(write_scroll(tmp_path / "out"))
+    look = client.post("/api/ask/view", json={"box": [100, 100, 300, 300]}).json()["look"]
+
+    def status(**where: object) -> int:
+        return client.post("/api/ask/region", json={"look": look, **where}).status_code
+
+    assert status(points=[{"x": 150, "y": 150}]) == 200
+    for x, y in ((99, 150), (150, 99), (300, 150), (150, 1e7), (-1e7, 150)):
+        assert status(points=[{"x": x, "y": y}]) == 400
+    assert status(points=[{"x": 1e8, "y": 150}]) == 422
+    assert status(box=[0, 0, 90, 90]) == 400
+    assert status(box=[0, 0, 1e7, 1e7]) == 200
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,13 @@ def watch(
     ray: Ray = None,
     metrics: MetricsAt = None,
     control: ControlAt = None,
+    newest: Annotated[
+        bool,
+        typer.Option(
+            help="Keep the newest picture of each camera in OUT/newest, once a second, to look at "
+            "and ask about in `streamer view`."
+        ),
+    ] = True,
     log_format: LogFormat = LogForm.TEXT,
 ) -> None:
     """Watch cameras: words and events as they come, with Unix time, until Ctrl-C.
@@ -153,6 +160,7 @@ def watch(
             ray=ray,
             metrics=metrics,
             control=control,
+            newest=newest,
         )
     )
 

@@ -16,6 +16,7 @@ from streamer.config import load_pipeline
 from streamer.control import TOKEN_VARIABLE, Control
 from streamer.errors import ConfigError
 from streamer.pipeline import Pipeline
+from streamer.sinks.newest import Newest
 from streamer.sources.live import LiveVideo
 
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
@@ -33,10 +34,12 @@ def watch_streams(
     ray: str | None,
     metrics: str | None,
     control: str | None = None,
+    newest: bool = True,
 ) -> int:
     """Run a live configuration on streams.
 
     Args:
+        newest: keep the newest picture of each stream, where the configuration says so.
         control: PORT or HOST:PORT at which streams can be added and removed meanwhile; None: at
             any free port of this machine.
 
@@ -52,6 +55,9 @@ def watch_streams(
         variables={"out": str(out_dir), "input": addresses[0], "stem": "live"},
         overrides=[*settings, *overrides],
     )
+    if not newest:
+        kept = [o for o in pipeline.outputs if not issubclass(o.sink, Newest)]
+        pipeline = replace(pipeline, outputs=tuple(kept))
     pipeline, controlled = controllable(pipeline, out_dir, control, ray)
     with controlled:
         report = execute(pipeline, quiet=quiet, ray=ray, metrics=metrics)

@@ -1,4 +1,5 @@
-"""The web application: pages, records, films; `ask_routes` adds the questions.
+"""The web application: records; `file_routes` adds pages and pictures, `ask_routes`
+the questions.
 
 Times in requests and answers are milliseconds since a stream's origin (`Run.streams`), as numbers:
 a browser cannot hold Unix time in nanoseconds exactly.
@@ -8,19 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from streamer.errors import InputError, StreamerError
 from streamer.viewer.ask_routes import add_ask_routes
 from streamer.viewer.asking import Asker
+from streamer.viewer.file_routes import Ms, Name, add_file_routes
 from streamer.viewer.guard import Guard
 from streamer.viewer.live import pulses
 from streamer.viewer.outlines import rings_of
@@ -28,15 +28,11 @@ from streamer.viewer.records import MOST_ROWS, Records
 from streamer.viewer.run import Run
 from streamer.viewer.saving_canvas import asked_features
 
-STATIC = Path(__file__).parent / "static"
-_OPENSEADRAGON = Path(__file__).parents[1] / "scroll" / "static" / "openseadragon.min.js"
 _LONGEST_SPAN_MS = 60_000
 _MOST_LANES = 400
 _NO_PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 
 Words = Annotated[str, Query(max_length=200)]
-Name = Annotated[str, Query(max_length=400)]
-Ms = Annotated[float, Query(ge=-1e13, le=1e13, allow_inf_nan=False)]
 Offset = Annotated[int, Query(ge=0, le=MOST_ROWS)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Kinds = Annotated[list[str], Query(max_length=50)]
@@ -75,7 +71,7 @@ def make_app(
         return JSONResponse({"error": error.detail}, error.status_code)
 
     _add_records(app, run, ending)
-    _add_files(app, run)
+    add_file_routes(app, run)
     add_ask_routes(app, run, make_asker)
     return app
 
@@ -234,45 +230,6 @@ def _add_records(app: FastAPI, run: Run, ending: Callable[[], bool]) -> None:
         if run.scroll is None:
             raise InputError("this is no scroll")
         return {**run.scroll, "regions": [*run.scroll["regions"], *asked_features(run)]}
-
-
-def _add_files(app: FastAPI, run: Run) -> None:
-    @app.get("/")
-    def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html")
-
-    @app.get("/film")
-    def film(stream: Name, kind: Annotated[str, Query(max_length=20)]) -> FileResponse:
-        for found in run.stream(stream)["films"]:
-            if found.kind == kind:
-                return FileResponse(found.path, media_type=found.mime)
-        raise InputError("there is no such film")
-
-    @app.get("/newest")
-    def newest(stream: Name, after: Ms = -1e13) -> Response:
-        """The newest picture of a camera; nothing (204) when it is not newer than `after`."""
-        row = run.stream(stream)
-        still = None if row["films"] else run.newest.show(stream)
-        if still is None:
-            return Response(status_code=204)
-        ms = (still.taken.time_ns - row["origin_ns"]) / 1e6
-        if ms <= after + 0.5:
-            return Response(status_code=204)
-        return Response(still.jpeg, media_type="image/jpeg", headers={"x-time-ms": f"{ms:.6f}"})
-
-    @app.get("/tiles/{level}/{name}")
-    def tile(level: str, name: str) -> FileResponse:
-        path = run.tile(f"{level}/{name}")
-        if path is None:
-            raise InputError("there is no such tile")
-        headers = {"cache-control": "private, max-age=3600"}
-        return FileResponse(path, media_type="image/jpeg", headers=headers)
-
-    @app.get("/static/openseadragon.min.js")
-    def openseadragon() -> FileResponse:
-        return FileResponse(_OPENSEADRAGON)
-
-    app.mount("/static", StaticFiles(directory=STATIC))
 
 
 def _records(run: Run) -> Records:

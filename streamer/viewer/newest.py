@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from streamer.errors import InputError
 from streamer.sinks.newest import FOLDER, Taken, taken_of
 from streamer.sinks.views import folder_of
 
@@ -32,9 +33,16 @@ class Still:
     jpeg: bytes
 
     def image(self, hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """HxWx3 uint8 RGB, at the size (height, width) in which its masks are."""
-        with Image.open(io.BytesIO(self.jpeg)) as picture:
-            image = np.asarray(picture.convert("RGB"))
+        """HxWx3 uint8 RGB, at the size (height, width) in which its masks are.
+
+        Raises:
+            InputError: when it is damaged.
+        """
+        try:
+            with Image.open(io.BytesIO(self.jpeg), formats=["JPEG"]) as picture:
+                image = np.asarray(picture.convert("RGB"))
+        except OSError as error:
+            raise InputError(f"the newest picture is damaged ({error})") from None
         if min(hw) > 0 and image.shape[:2] != hw:
             image = cv2.resize(image, hw[::-1], interpolation=cv2.INTER_LINEAR)
         return np.asarray(image, np.uint8)

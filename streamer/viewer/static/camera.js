@@ -22,6 +22,7 @@ export function refresh() {
   $("no-film").hidden = player.kind !== "" || visible;
   $("no-film").textContent = has() ? "Only the newest picture of this stream is kept: these are the masks alone." : "No film is kept of this stream: these are the masks alone.";
   $("to-live").hidden = !has();
+  for (const id of ["speed", "mute"]) $(id).hidden = has(); // it has neither sound nor a pace
   $("to-live").setAttribute("aria-pressed", player.following);
 }
 

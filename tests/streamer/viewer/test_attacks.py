@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from streamer.sinks.newest import Newest
+from streamer.testing import renamed
 from streamer.viewer.guard import MOST_BODY_BYTES
+from tests.streamer.sinks.sink_records import numbered_frames, tracked
 from tests.streamer.test_catalog import NASTY
 from tests.streamer.viewer.viewed_runs import (
     HOST,
@@ -157,6 +160,67 @@ def test_tiles_of_a_scroll_and_nothing_else(tmp_path: Path) -> None:
         assert "secret" not in answer.text
     assert client.get("/api/captions").status_code == 404
     assert SCRIPT in client.get("/api/scroll").json()["regions"][1]["properties"]["text"]
+
+
+def write_camera(out: Path, name: str) -> Path:
+    """A run on a camera with its newest picture; no film."""
+    write_run(out, stream_id=name)
+    (out / "film.mp4").unlink()
+    sink = Newest(str(out / "newest"))
+    sink.open([])
+    sink.write(tracked(renamed(numbered_frames(1)[0], name)))
+    return out
+
+
+def test_the_newest_picture_and_no_other_file(tmp_path: Path) -> None:
+    out = write_camera(tmp_path / "out", "gate")
+    client = client_of(out)
+    params: dict[str, object] = {"stream": "gate"}
+    answer = client.get("/newest", params=params)
+    assert (answer.status_code, answer.content[:2]) == (200, b"\xff\xd8")
+    assert float(answer.headers["x-time-ms"]) == 0.0
+    assert client.get("/newest", params=params | {"after": 0}).status_code == 204
+    for after in ("nan", "inf", "1e99", "x"):
+        assert client.get("/newest", params=params | {"after": after}).status_code == 422
+    for name in ("other", "../gate", "newest/gate", "gate.jpg", "gate\0", "", SCRIPT):
+        assert client.get("/newest", params={"stream": name}).status_code in (404, 422), name
+    assert client.get("/newest", params={"stream": "x" * 401}).status_code == 422
+    assert client.get("/newest/gate.jpg").status_code == 404
+    # at other moments there is none to ask about, whatever is asked
+    assert client.post("/api/ask/look", json={"stream": "gate", "t": 0}).status_code == 200
+    for t in (-2, 2, 1e13, -1e13):
+        refused = client.post("/api/ask/look", json={"stream": "gate", "t": t})
+        assert (refused.status_code, "is kept" in refused.json()["error"]) == (404, True)
+
+
+@pytest.mark.parametrize("name", ["gate", "../gate", "a/b", "/etc/passwd"])
+def test_newest_pictures_lie_in_the_run(tmp_path: Path, name: str) -> None:
+    """Streams of any name have theirs; links out of the run, other pictures, and what is no
+    picture are none."""
+    out = write_camera(tmp_path / "out", name)
+    params = {"stream": name}
+    assert client_of(out).get("/newest", params=params).status_code == 200
+    (file,) = (out / "newest").iterdir()
+    jpeg = file.read_bytes()
+    (tmp_path / "other.jpg").write_bytes(jpeg)
+    file.unlink()
+    file.symlink_to(tmp_path / "other.jpg")
+    assert client_of(out).get("/newest", params=params).status_code == 204
+    file.unlink()
+    for wrong in (
+        b"secret",
+        jpeg[:300],
+        b"\xff\xd8\xff\xe0",
+        jpeg.replace(b'"time_ns"', b'"time_ms"'),
+    ):
+        file.write_bytes(wrong)
+        answer = client_of(out).get("/newest", params=params)
+        assert (answer.status_code, answer.content) == (204, b"")
+    file.unlink()
+    (out / "newest").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / file.name).write_bytes(jpeg)
+    (out / "newest").symlink_to(tmp_path / "elsewhere")
+    assert client_of(out).get("/newest", params=params).status_code == 204
 
 
 @pytest.mark.parametrize(

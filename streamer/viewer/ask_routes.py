@@ -111,7 +111,7 @@ def add_ask_routes(app: FastAPI, run: Run, make_asker: Callable[[], Asker] | Non
                 box = asked.box(body.box) if body.box else asked.box_there(points)
                 one = seen.region(points, box)
                 found = [] if one is None else [one]
-            return {"regions": [asked.add(item) for item in found[:MOST_REGIONS]]}
+            return {"regions": [asked.add(item) for item in found]}
 
     @app.post("/api/ask/words")
     def words(body: Describe) -> dict[str, Any]:

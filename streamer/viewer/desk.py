@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import ConfigError, InputError
 from streamer.geometry import BoxXYXY
-from streamer.viewer.asking import Asker, Found, Look, Point, Turn
+from streamer.viewer.asking import MOST_REGIONS, Asker, Found, Look, Point, Turn
 from streamer.viewer.outlines import rings_of_pixels
 from streamer.viewer.subjects import Subject
 
@@ -110,21 +110,23 @@ class Asked:
         return x0, y0, x1, y1
 
     def box_there(self, points: Sequence[Point]) -> BoxXYXY | None:
-        """The box of the smallest track under a single point: a box tells far more than one."""
+        """The box of the smallest known thing under a single point: it tells far more than one."""
         if len(points) != 1 or not points[0].inside:
             return None
         x, y = int(points[0].x_px), int(points[0].y_px)
-        under = [mask for mask in self.subject.known if mask[y, x]]
-        return tight_box(min(under, key=lambda mask: int(mask.sum()))) if under else None
+        under = [known for known in self.subject.known if known.holds(x, y)]
+        return min(under, key=lambda known: known.area_px).box_xyxy if under else None
 
     def everything(self, look: Look) -> list[Found]:
-        """What is tracked, with its outline drawn anew, and what is found besides."""
+        """What is known, the largest first, with its outline drawn anew, and what is found
+        besides; at most MOST_REGIONS."""
         found: list[Found] = []
-        tracked = (look.region([], tight_box(mask)) for mask in self.subject.known)
-        for item in (*tracked, *look.everything()):
+        largest = sorted(self.subject.known, key=lambda known: -known.area_px)[:MOST_REGIONS]
+        anew = [look.region([], known.box_xyxy) for known in largest]
+        for item in (*anew, *look.everything()):
             if item is not None and all(_iou(item.mask, other.mask) < _SAME for other in found):
                 found.append(item)
-        return found
+        return found[:MOST_REGIONS]
 
 
 class Desk:

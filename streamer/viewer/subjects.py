@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,26 @@ from streamer.viewer.run import Run
 from streamer.viewer.saving import Moment, save
 from streamer.viewer.saving_canvas import save_on_canvas
 
+_LEAST_PX = 6  # what is smaller in the picture is found by no box
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """Something of which is known roughly where it is: a box in the image, and the pixels in it
+    (HxW, 0 or 1, of the box)."""
+
+    box_xyxy: BoxXYXY
+    inside: NDArray[np.uint8]
+
+    @property
+    def area_px(self) -> int:
+        return int(self.inside.sum())
+
+    def holds(self, x: int, y: int) -> bool:
+        """Whether a pixel of the image is one of it."""
+        x0, y0, x1, y1 = self.box_xyxy
+        return x0 <= x < x1 and y0 <= y < y1 and bool(self.inside[y - y0, x - x0])
+
 
 class Subject(ABC):
     """A picture to ask about, and where an answer goes that is saved.
@@ -26,7 +48,7 @@ class Subject(ABC):
         image: HxWx3 uint8 RGB.
         left_px, top_px, shrink: pixel (x, y) of the image is pixel ((x + left_px) * shrink,
             (y + top_px) * shrink) of what the page counts in.
-        known: masks (HxW bool) that say roughly where things are.
+        known: what was found in it before, by a run.
     """
 
     key: tuple[object, ...]
@@ -34,7 +56,7 @@ class Subject(ABC):
     left_px: int = 0
     top_px: int = 0
     shrink: int = 1
-    known: Sequence[NDArray[np.bool_]] = ()
+    known: Sequence[Known] = ()
 
     def to_picture(self, x: float, y: float) -> tuple[float, float]:
         """A place that the page names, in pixels of the image."""
@@ -107,8 +129,8 @@ class FilmMoment(Subject):
         )
         return {"id": caption.id, "track": caption.track_id, "text": caption.text}
 
-    def _tracks(self) -> list[NDArray[np.bool_]]:
-        """Masks of the tracks in the picture."""
+    def _tracks(self) -> list[Known]:
+        """The tracks in the picture."""
         if self.run.records is None:
             return []
         name, half_ns = self.stream["stream_id"], round(0.5e9 / (self.stream["fps"] or 25.0))
@@ -117,7 +139,8 @@ class FilmMoment(Subject):
             return []
         tracks = self.run.records.masks(name, near[0], near[0] + 1)
         hw = self.image.shape[:2]
-        return [mask.decode() for _, _, mask in tracks if mask.hw == hw and mask.area_px]
+        boxes = [m.decode_box() for _, _, m in tracks if m.hw == hw and m.area_px]
+        return [Known(box_xyxy=box, inside=inside) for box, inside in boxes]
 
 
 class CanvasPart(Subject):
@@ -132,6 +155,7 @@ class CanvasPart(Subject):
         self.size = run.scroll["width_px"], run.scroll["height_px"]
         self.window = self.to_page((0, 0, width, height))
         self.key = ("canvas", self.shrink, *self.window)
+        self.known = [k for k in map(self._known, run.scroll["regions"]) if k is not None]
 
     def to_page(self, box_xyxy: BoxXYXY) -> BoxXYXY:
         x0, y0, x1, y1 = super().to_page(box_xyxy)
@@ -151,3 +175,25 @@ class CanvasPart(Subject):
             self.run, mask[y0:y1, x0:x1], self.to_page(box_xyxy), self.window, turns, asker, quality
         )
         return {"track": saved["id"], "text": saved["properties"]["text"], "region": saved}
+
+    def _known(self, feature: dict[str, Any]) -> Known | None:
+        """A region of the walk, when it is in view as a whole and large enough to see."""
+        try:
+            geometry = feature["geometry"]
+            polygons = geometry["coordinates"]
+            if geometry["type"] == "Polygon":
+                polygons = [polygons]
+            outer = [np.asarray(polygon[0], np.float64).reshape(-1, 2) for polygon in polygons]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+        rings = [ring / self.shrink - (self.left_px, self.top_px) for ring in outer]
+        x0, y0 = np.floor(np.min([ring.min(axis=0) for ring in rings], axis=0)).astype(int)
+        x1, y1 = np.ceil(np.max([ring.max(axis=0) for ring in rings], axis=0)).astype(int)
+        height, width = self.image.shape[:2]
+        if min(x0, y0) < 0 or x1 > width or y1 > height or min(x1 - x0, y1 - y0) < _LEAST_PX:
+            return None
+        inside = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        # a pixel is named by its corner in the rings, by its middle in the drawing
+        drawn = [np.round(ring - (x0 + 0.5, y0 + 0.5)).astype(np.int32) for ring in rings]
+        cv2.fillPoly(inside, drawn, 1)
+        return Known(box_xyxy=(int(x0), int(y0), int(x1), int(y1)), inside=inside)

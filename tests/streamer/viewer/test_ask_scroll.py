@@ -103,6 +103,21 @@ def test_places_are_in_canvas_pixels(large: tuple[Path, np.ndarray[Any, Any]]) -
     assert everything[0]["box"] == [1000, 200, 1040, 240]
 
 
+def test_regions_of_the_run_say_where_things_are(tmp_path: Path) -> None:
+    page = Page(client_of(write_scroll(tmp_path / "walk")), [100, 50, 500, 350])
+    (there,) = page.post("region", points=[{"x": 290, "y": 110}])["regions"]
+    assert there["box"] == [150, 100, 300, 200]
+    (beside,) = page.post("region", points=[{"x": 310, "y": 110}])["regions"]
+    assert beside["box"] == [305, 105, 315, 115]
+    everything = [r["box"] for r in page.post("region", everything=True)["regions"]]
+    assert everything[0] == [150, 100, 300, 200]
+    assert len(everything) == 3  # two regions of the run are in the same place
+    # what is not in view as a whole says nothing
+    page = Page(page.client, [200, 50, 500, 350])
+    (there,) = page.post("region", points=[{"x": 290, "y": 110}])["regions"]
+    assert there["box"] == [285, 105, 295, 115]
+
+
 def test_the_same_view_is_looked_at_once(large: tuple[Path, np.ndarray[Any, Any]]) -> None:
     client = client_of(large[0])
     first, again = (Page(client, [0, 0, 900, 900]).look for _ in range(2))

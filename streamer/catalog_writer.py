@@ -71,6 +71,7 @@ CREATE TRIGGER IF NOT EXISTS caption_went AFTER DELETE ON caption BEGIN
 END;
 """
 _COMMIT_EVERY_S = 0.5
+_TURN_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,21 @@ class CatalogWriter:
         """One more stream; what the file had of it goes."""
         with self._writing():
             self._start(info)
+
+    def begin(self) -> None:
+        """Wait for one's turn, where a run writes too. Between its commits and what it writes next
+        there is but a moment; SQLite's own waiting, which looks ten times a second, misses it."""
+        with self._writing():
+            self._db.execute("PRAGMA busy_timeout = 0")
+            end_s = time.monotonic() + _TURN_S
+            while True:
+                try:
+                    self._db.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError:
+                    if time.monotonic() > end_s:
+                        raise
+                    time.sleep(0.001)
 
     def caption(self, caption: Caption) -> None:
         """A caption, open or closed."""

@@ -84,10 +84,11 @@ def save(
     )
     while records.has_caption(caption.id):  # the same track was asked about at this moment before
         caption = replace(caption, asked_ns=caption.asked_ns + 1)
-    append(folder, caption.to_json())
     writer = CatalogWriter(records.path, [])
     try:
+        writer.begin()
         writer.caption(caption)
+        append(folder, caption.to_json())
     finally:
         writer.close()
     return caption

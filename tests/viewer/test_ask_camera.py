@@ -142,6 +142,18 @@ def masks_drawn(page: Any, x: float, y: float) -> bool:
     ))  # fmt: skip
 
 
+def wait_for_masks(page: Any) -> None:
+    """Until the masks lie on what is seen, and nowhere else, while the picture stays the same."""
+    end_s = time.monotonic() + 40
+    while True:
+        before, (x, y) = shown(page), square_in(page)
+        fits = masks_drawn(page, x, y) and not masks_drawn(page, (x + 160) % 320, 20)
+        if fits and shown(page) == before:
+            return
+        assert time.monotonic() < end_s, "the masks never fitted the picture"
+        page.wait_for_timeout(100)
+
+
 def saved(camera: Camera) -> list[dict[str, Any]]:
     lines = (camera.out / "asked.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -154,10 +166,7 @@ def test_it_is_followed_frozen_asked_about_and_saved(camera: Camera, open_page: 
         first = shown(page)
         until(page, f"document.getElementById('still').src !== '{first}'")  # it goes on
         assert page.get_attribute("#to-live", "aria-pressed") == "true"
-        page.wait_for_timeout(400)
-        x, y = square_in(page)
-        assert masks_drawn(page, x, y)  # the mask lies on what is seen
-        assert not masks_drawn(page, (x + 160) % 320, 20)
+        wait_for_masks(page)
         shoot(page, "camera-live")
         page.keyboard.press("3")  # asking freezes it
         frozen = shown(page)

@@ -100,7 +100,9 @@ function tick(at) {
 }
 
 function showClock() {
-  $("clock").textContent = `${clock(player.now, player.stream, 2)} / ${clock(player.last, player.stream)}`;
+  const now = clock(player.now, player.stream, 2);
+  // a camera has no end, and "Live" says that this is it
+  $("clock").textContent = camera.can() ? now : `${now} / ${clock(player.last, player.stream)}`;
 }
 
 export function setUp() {

@@ -6,6 +6,7 @@ the ground, is said by where it ends, and by its motion.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,24 +15,61 @@ from operators.tracking.track_state import Track
 
 _OUTLINED = 0.7
 _MOST_CUT, _CUT = 0.33, 0.05
-_CLEAR_EDGE = 45.0  # 8-bit steps
-_RESTS_PX = 0.6  # a frame; flow goes astray by less, or for less than so many rounds
-_ROUNDS = 3
+# 8-bit steps
+_STRONG_EDGE, _FAINT_EDGE, _CLEAR_EDGE, _FAINTEST_EDGE, _TEXTURE_EDGE = 80.0, 55.0, 45.0, 30.0, 10
+_PLAIN, _RIM_PX = 0.19, 3
+_WAY_PX, _PAN_ERROR = 3.0, 0.05  # of the camera's way
+# a frame; flow goes astray by less, or for less than so many rounds; at the border, where things
+# come and go, by more
+_RESTS_PX, _ROUNDS, _FAST_PX = 0.6, 3, 4.0
 
 
-def observe(track: Track) -> None:
-    """One round: count for how many in a row a track that has no id yet has been moving."""
+def observe(track: Track, edges: NDArray[np.uint8]) -> None:
+    """One round: see whether a track that has no id yet moves, and whether it looks like a patch of
+    the ground: a wall, a field, a shadow. They are plain, or their outline is hardly there. What
+    once looked so is not taken for more because something passes in front of it.
+
+    Args:
+        edges: HxW uint8, see `proposals.edge_strength`.
+    """
     moves = float(np.hypot(*track.velocity)) > _RESTS_PX
     track.moving = track.moving + 1 if moves else 0
+    track.plain |= track.strength < _FAINTEST_EDGE or _is_plain(track, edges)
 
 
-def is_closed_off(track: Track, edges: NDArray[np.uint8]) -> bool:
-    """Whether its outline lies on edges; and, when it rests and the picture's border cuts it,
-    whether most of its outline can be seen, and clearly. What cannot be told yet may be told later:
-    when more of it comes into view, or when it moves."""
+def is_closed_off(track: Track, edges: NDArray[np.uint8], panned: NDArray[np.float64]) -> bool:
+    """Whether its outline lies on edges, and it is no patch of the ground: those rest, and their
+    outline is faint; of one that the picture's border cuts little can be seen. What cannot be told
+    yet may be told later: when more of it comes into view, or when it moves.
+
+    Args:
+        edges: as for `observe`.
+        panned: where the camera has panned to, (2,) in pixels of `Track.place`.
+    """
     cut = track.cut_share()
     if outlined_share(track, edges) < _OUTLINED * (1 - cut):
         return False
-    if cut < _CUT or track.moving >= _ROUNDS:
-        return True
-    return cut < _MOST_CUT and track.strength > _CLEAR_EDGE
+    if cut < _CUT:
+        return not (track.plain and track.strength < _FAINT_EDGE) or _has_gone(track, panned)
+    if track.plain and track.strength < _STRONG_EDGE:
+        return track.moving >= _ROUNDS and float(np.hypot(*track.velocity)) > _FAST_PX
+    return track.moving >= _ROUNDS or (cut < _MOST_CUT and track.strength > _CLEAR_EDGE)
+
+
+def _is_plain(track: Track, edges: NDArray[np.uint8]) -> bool:
+    """Whether there are hardly any edges inside."""
+    x0, y0, x1, y1 = track.box
+    padded = cv2.copyMakeBorder(track.inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    core = cv2.erode(padded, np.ones((2 * _RIM_PX + 1,) * 2, np.uint8))[1:-1, 1:-1] > 0
+    return not core.any() or bool((edges[y0:y1, x0:x1][core] >= _TEXTURE_EDGE).mean() < _PLAIN)
+
+
+def _has_gone(track: Track, panned: NDArray[np.float64]) -> bool:
+    """Whether it has left the place where it was first seen. Its mask and the flow must agree on
+    the way: masks of the ground jump, and flow creeps."""
+    if track.began is None:
+        return False
+    way, flowed = track.place - track.began.place, track.flowed - track.began.flowed
+    panned_px = float(np.hypot(*(panned - track.began.panned)))
+    way_px, apart_px = float(np.hypot(*way)), float(np.hypot(*(way - flowed)))
+    return way_px > _WAY_PX + _PAN_ERROR * panned_px and apart_px < 0.5 * way_px

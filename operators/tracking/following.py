@@ -42,6 +42,7 @@ def propagate(tracks: Sequence[Track], motion: Motion) -> dict[Track, Track]:
     steps = now - earlier @ camera[:, :2].T - camera[:, 2]
     for track, step in zip(carried, steps, strict=True):
         track.velocity = track.velocity + max(0.1, 1 / track.frames) * (step - track.velocity)
+        track.flowed = track.flowed + step
     ways = dict(zip(carried, came_from, strict=True))
     for track, large in led.items():
         track.shift(-np.array(ways.get(large, (0.0, 0.0))))

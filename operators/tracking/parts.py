@@ -110,7 +110,7 @@ def _is_tiny(small: Track, large: Track) -> bool:
 
 
 def _touch(small: Track, large: Track) -> bool:
-    rim = _RIM_PX
+    rim = int(np.clip(0.12 * large.area_px**0.5, _RIM_PX, _WIDE_RIM_PX))
     box = small.padded(_WIDE_RIM_PX)
     shown = large.window(box)
     if _is_tiny(small, large):  # what joins them may be too thin to be seen

@@ -25,6 +25,16 @@ class Beside:
     panned: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Began:
+    """A track's `place` and `flowed` when it was first located, and where the camera had panned
+    to."""
+
+    place: NDArray[np.float64]
+    flowed: NDArray[np.float64]
+    panned: NDArray[np.float64]
+
+
 @dataclass(eq=False)
 class Track:
     """An object on its way. `track_id` is 0 until it is confirmed.
@@ -33,9 +43,11 @@ class Track:
     and between at the edge, so that being moved again and again does not wear the mask down.
     `inside` is its 0/1 form in the tight `box` (x0, y0, x1, y1). `look` is the histogram of its
     colours and `wide_look` the same spread over neighbouring cells. `velocity` is in pixels a
-    frame against the resting world, and `place` is where its centre lies in it. `hits` and `misses`
-    count rounds of proposals, `moving` those in a row in which it moved before it had an id. What
-    was `given` by hand keeps its own mask: proposals only find it again when it was hidden.
+    frame against the resting world, `flowed` their sum, `place` where its centre lies in that
+    world, and `began` how it was at first. `hits` and `misses` count rounds of proposals. Before it
+    had an id, `moving` counts those in a row in which it moved, and `plain` says that it looked
+    like a patch of the ground. What was `given` by hand keeps its own mask: proposals only find it
+    again when it was hidden.
 
     `part_of` is the track it belongs to, `together` the rounds for which it has moved as one with
     one, `beside` how it lay to a larger one when they were first seen to touch or to belong
@@ -59,6 +71,7 @@ class Track:
     frames: int = 1
     hits: int = 1
     moving: int = 0
+    plain: bool = False
     misses: int = 0
     grown: int = 0
     shrunk: int = 0
@@ -79,6 +92,8 @@ class Track:
     refined_ns: int | None = None
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     place: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    flowed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    began: Began | None = None
     wide_look: Histogram = field(init=False)
     _owed: NDArray[np.float64] = field(init=False, default_factory=lambda: np.zeros(2))
     inside: U8 = field(init=False)

@@ -29,7 +29,7 @@ from operators.tracking.proposals import (
     with_faint_outlines,
     without_doubles,
 )
-from operators.tracking.track_state import Track
+from operators.tracking.track_state import Began, Track
 
 U8 = NDArray[np.uint8]
 
@@ -191,10 +191,10 @@ class Tracker:
             least_px = self._least_area_px(*image_rgb.shape[:2])
             most = self._most_visible()
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
-            self._locate()
             height, width = edges.shape
-            relate(self.tracks, time_ns, self._to_world[:2] @ (width / 2, height / 2, 1))
-            started = self._confirm(edges)
+            panned = self._locate(width / 2, height / 2)
+            relate(self.tracks, time_ns, panned)
+            started = self._confirm(edges, panned)
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
         for track in self.tracks:
@@ -232,23 +232,27 @@ class Tracker:
     def _least_area_px(self, height: int, width: int) -> int:
         return int(max(40, self.config.min_area_share * height * width))
 
-    def _locate(self) -> None:
-        """Where all tracks lie in the resting world: a picture of before, of the same scale."""
+    def _locate(self, x: float, y: float) -> NDArray[np.float64]:
+        """Where all tracks lie in the resting world, a picture of before of the same scale; and
+        where (x, y) of this picture does."""
         if abs(np.linalg.det(self._to_world) - 1) > 0.1:  # the camera zooms, or errors add up
             self._to_world = np.eye(3)
             for track in self.tracks:
-                track.beside = None
+                track.beside = track.began = None
+        panned = self._to_world[:2] @ (x, y, 1)
         centres = np.array([(*track.centre, 1.0) for track in self.tracks]).reshape(-1, 3)
         for track, place in zip(self.tracks, centres @ self._to_world[:2].T, strict=True):
             track.place = place
+            track.began = track.began or Began(place, track.flowed, panned)
+        return np.asarray(panned)
 
-    def _confirm(self, edges: U8) -> list[Track]:
+    def _confirm(self, edges: U8, panned: NDArray[np.float64]) -> list[Track]:
         """Give ids to what was proposed often enough: that of a lost track, or a new one."""
         started = []
         for track in list(self.tracks):
             if track.track_id or not track.visible:
                 continue
-            observe(track)
+            observe(track, edges)
             if track.hits < self.config.confirm_hits and not track.sure:
                 continue
             if track.part_of is not None:
@@ -259,7 +263,7 @@ class Tracker:
             if track.undecided or track.area_px < 0.9 * self._least_area_px(*track.hw):
                 continue
             own_mask = track.sure or track.given  # not made of edges
-            if not own_mask and not is_closed_off(track, edges):
+            if not own_mask and not is_closed_off(track, edges, panned):
                 continue
             width_px = track.hw[1]
             lost = None

@@ -1,0 +1,82 @@
+"""What becomes a track: things, and no patches of the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.tracking.tracker import Tracker, TrackerConfig
+
+Image = NDArray[np.uint8]
+H, W, PAN_PX = 240, 320, 120
+GROUND = (118, 130, 112)
+FAINT, MIDDLING, CLEAR = (148, 160, 142), (178, 190, 172), (30, 40, 200)
+
+
+def ground(shade: float = 7.0) -> Image:
+    """Grass, as it were, wider than a picture: colours that change slowly from place to place."""
+    noise = np.random.default_rng(3).normal(0, 1, (12, 22, 3)).astype(np.float32)
+    soft = cv2.resize(noise, (W + PAN_PX, H), interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.array(GROUND) + shade * soft, 0, 255).astype(np.uint8)
+
+
+def patch(image: Image, x: int, y: int, colour: tuple[int, int, int]) -> Image:
+    corners = np.add([(0, 0), (70, 8), (62, 60), (10, 48)], (x, y))
+    cv2.fillPoly(image, [corners.astype(np.int32)], colour)
+    return image
+
+
+def ids(draw: Callable[[int], Image], frames: int = 50) -> set[int]:
+    """The ids of all tracks in a film of 25 pictures a second."""
+    tracker = Tracker(TrackerConfig())
+    noise = np.random.default_rng(4)
+    seen: set[int] = set()
+    for index in range(frames):
+        grain = noise.normal(0, 1.5, (H, W, 3))
+        image = np.clip(draw(index)[:, :W] + grain, 0, 255).astype(np.uint8)
+        seen |= {t.track_id for t in tracker.step(image, index * 40_000_000).visible}
+    return seen
+
+
+def test_a_faint_plain_patch_that_rests_is_ground() -> None:
+    assert not ids(lambda _: patch(ground(), 120, 90, FAINT))
+
+
+def test_it_is_a_thing_once_it_moves() -> None:
+    still = 15
+    film = lambda i: patch(ground(), 120 + max(0, i - still), 90, FAINT)  # noqa: E731
+    assert not ids(film, still)
+    assert len(ids(film)) == 1
+
+
+def test_what_has_a_clear_outline_or_a_pattern_is_a_thing_at_rest() -> None:
+    assert len(ids(lambda _: patch(ground(), 120, 90, CLEAR), 12)) == 1
+
+    def patterned(_: int) -> Image:
+        image = patch(ground(), 120, 90, FAINT)
+        for x in range(134, 180, 9):
+            cv2.line(image, (x, 102), (x, 134), (122, 134, 116), 3)
+        return image
+
+    assert len(ids(patterned, 12)) == 1
+
+
+def test_what_passes_over_a_patch_makes_no_thing_of_it() -> None:
+    def film(index: int) -> Image:
+        image = patch(ground(), 120, 90, FAINT)
+        cv2.circle(image, (20 + 5 * index, 120), 14, CLEAR, -1)
+        return image
+
+    assert len(ids(film)) == 1
+
+
+def test_a_patch_that_the_border_cuts_does_not_move_because_the_camera_does() -> None:
+    def film(index: int) -> Image:
+        wide = patch(ground(12.0), 300, 140, MIDDLING)
+        cv2.circle(wide, (150, 60), 18, CLEAR, -1)  # for the camera's motion to be seen
+        return wide[:, index // 2 : index // 2 + W]
+
+    assert len(ids(film, 40)) == 1

@@ -18,6 +18,7 @@ from operators.tracking.appearance import (
     masked_histograms,
     spread,
 )
+from operators.tracking.births import is_ground
 from operators.tracking.candidate import (
     Candidate,
     common_areas,
@@ -61,6 +62,7 @@ class Associator:
         area_c = np.array([c.area_px for c in candidates], float)[:, None]
         area_t = np.array([max(1, t.area_px) for t in seen], float)[None]
         iou = common / np.maximum(1.0, area_c + area_t - common)
+        ground = np.array([is_ground(t) for t in seen], bool)
         split, torn = self._split(candidates, seen, common)
         iou[split] = 0
         matched_c, matched_t = self._match(candidates, seen, common, iou, torn)
@@ -69,8 +71,9 @@ class Associator:
             if i in matched_c or i in split:
                 continue
             inside = [int(j) for j in np.flatnonzero(common[i] > _PART * area_t[0])]
-            around = [int(j) for j in np.flatnonzero(common[i] > _PART * area_c[i, 0])]
-            covered = common[i].sum() / area_c[i, 0]
+            on = common[i] * ~ground  # what lies on the ground is none of it
+            around = [int(j) for j in np.flatnonzero(on > _PART * area_c[i, 0])]
+            covered = on.sum() / area_c[i, 0]
             if inside:
                 supported.update(inside)
                 self._larger(candidate, [seen[j] for j in inside])
@@ -124,7 +127,7 @@ class Associator:
                 if k != j and not _is_crumb(seen[k], candidate)
             ]
             pieces = [seen[k] for k in others if common[i, k] > _PART * areas[k]]
-            if len(pieces) < len(others) or j in torn:
+            if len(pieces) < len(others) or j in torn or (others and is_ground(track)):
                 self._support(track, None)
             elif self._swollen(track, candidate) or pieces:
                 if not self._larger(candidate, [track, *pieces]) and pieces:

@@ -34,7 +34,8 @@ def observe(track: Track, edges: NDArray[np.uint8]) -> None:
     """
     moves = float(np.hypot(*track.velocity)) > _RESTS_PX
     track.moving = track.moving + 1 if moves else 0
-    track.plain |= track.strength < _FAINTEST_EDGE or _is_plain(track, edges)
+    hardly_there = track.strength < _FAINTEST_EDGE and not moves
+    track.plain |= hardly_there or _is_plain(track, edges)
 
 
 def is_closed_off(track: Track, edges: NDArray[np.uint8], panned: NDArray[np.float64]) -> bool:
@@ -49,11 +50,19 @@ def is_closed_off(track: Track, edges: NDArray[np.uint8], panned: NDArray[np.flo
     cut = track.cut_share()
     if outlined_share(track, edges) < _OUTLINED * (1 - cut):
         return False
+    if track.moving >= _ROUNDS and float(np.hypot(*track.velocity)) > _FAST_PX:
+        return True
     if cut < _CUT:
         return not (track.plain and track.strength < _FAINT_EDGE) or _has_gone(track, panned)
     if track.plain and track.strength < _STRONG_EDGE:
-        return track.moving >= _ROUNDS and float(np.hypot(*track.velocity)) > _FAST_PX
+        return False
     return track.moving >= _ROUNDS or (cut < _MOST_CUT and track.strength > _CLEAR_EDGE)
+
+
+def is_ground(track: Track) -> bool:
+    """Whether it was seen often enough and is still not taken for a thing, for its outline is
+    faint: what lies on it is no part of it."""
+    return not track.track_id and track.hits >= _ROUNDS and track.strength < _FAINT_EDGE
 
 
 def _is_plain(track: Track, edges: NDArray[np.uint8]) -> bool:

@@ -34,6 +34,7 @@ _LARGEST_SHARE = 0.3
 _WEAKEST = 14
 _GROUPED_AT = 28
 _FAINT = 10
+_GROUND = 0.5  # IoU with a patch of the ground that is known
 _GAPPED = 24  # on the mean of an outline with faint stretches
 
 
@@ -48,6 +49,7 @@ def island_candidates(
     image_rgb: U8,
     edges: U8,
     least_area_px: int,
+    ground: Sequence[Shape] = (),
     *,
     at_rim_share: float = 0.04,
     longest_share: float = 0.9,
@@ -55,6 +57,8 @@ def island_candidates(
     """Regions closed off by edges, the most certain first, without doubles.
 
     Args:
+        ground: patches of the ground, whose outline also closes off what lies on them: they come
+            beside it, not in its place.
         at_rim_share: what touches the picture's rim and is larger than this share of the picture
             is background.
         longest_share: what is wider than this share of the picture is background.
@@ -71,14 +75,22 @@ def island_candidates(
     kept = [(seen, _candidate(region, edges)) for seen, region in found if seen >= 2]
     ranked = sorted(kept, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
     sure = [c for _, c in ranked if c.strength >= _WEAKEST]
-    return [snapped(candidate, image_rgb, edges) for candidate in outermost(sure)]
+    known = {i for i, _ in _doubles(sure, ground, _GROUND)}
+    kept_ones = outermost([c for i, c in enumerate(sure) if i not in known])
+    kept_ones += outermost([sure[i] for i in sorted(known)])
+    return [snapped(candidate, image_rgb, edges) for candidate in kept_ones]
 
 
 def with_faint_outlines(
-    candidates: Sequence[Candidate], image_rgb: U8, edges: U8, least_area_px: int
+    candidates: Sequence[Candidate],
+    image_rgb: U8,
+    edges: U8,
+    least_area_px: int,
+    ground: Sequence[Shape] = (),
 ) -> list[Candidate]:
     """Candidates, and what a faint outline with gaps encloses, as that of glass: candidates that
-    fill less than 0.7 of it are only its stronger parts; where they fill more, it is theirs."""
+    fill less than 0.7 of it are only its stronger parts; where they fill more, it is theirs. What
+    lies on patches of `ground` is no part of them."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     barrier = cv2.morphologyEx((edges >= _FAINT).astype(np.uint8), cv2.MORPH_CLOSE, kernel)
     faint = _components(_islands(barrier, 1, 0.04), edges, 2 * least_area_px)
@@ -86,10 +98,12 @@ def with_faint_outlines(
     common = common_areas(faint, candidates)
     parts: set[int] = set()
     wholes: list[Candidate] = []
-    for whole, shared in zip(faint, common, strict=True):
+    known = {i for i, _ in _doubles(faint, ground, _GROUND)}
+    for i, (whole, shared) in enumerate(zip(faint, common, strict=True)):
         if shared.sum() < 0.7 * whole.area_px:
             wholes.append(snapped(whole, image_rgb, edges))
-            parts |= {j for j, px in enumerate(shared) if px > 0.7 * candidates[j].area_px}
+            if i not in known:
+                parts |= {j for j, px in enumerate(shared) if px > 0.7 * candidates[j].area_px}
     return [*wholes, *(c for j, c in enumerate(candidates) if j not in parts)]
 
 

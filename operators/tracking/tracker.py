@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
-from operators.tracking.births import is_closed_off, observe
+from operators.tracking.births import is_closed_off, is_ground, observe
 from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import share_pixels, weigh
@@ -219,12 +219,13 @@ class Tracker:
         edges = edge_strength(image_rgb)
         least_px = self._least_area_px(*image_rgb.shape[:2])
         found = list(extra or [])
-        still = island_candidates(image_rgb, edges, max(40, least_px * 2 // 5))
+        ground = [t for t in self.tracks if t.visible and is_ground(t)]
+        still = island_candidates(image_rgb, edges, max(40, least_px * 2 // 5), ground)
         still = without_crumbs(still, self.tracks, least_px)
         rest = self._background.picture(image_rgb)
         if rest is not None:
             still += changed_candidates(image_rgb, rest, edges, least_px)
-        found += with_faint_outlines(still, image_rgb, edges, least_px)
+        found += with_faint_outlines(still, image_rgb, edges, least_px, ground)
         if motion is not None:
             found += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
         return without_doubles(found), edges

@@ -80,3 +80,14 @@ def test_a_patch_that_the_border_cuts_does_not_move_because_the_camera_does() ->
         return wide[:, index // 2 : index // 2 + W]
 
     assert len(ids(film, 40)) == 1
+
+
+def test_what_lies_on_a_patch_is_a_thing_of_its_own() -> None:
+    def film(_: int) -> Image:
+        image = ground()
+        cv2.fillPoly(image, [np.array([(60, 30), (250, 60), (240, 200), (80, 180)])], FAINT)
+        for x in (110, 190):
+            cv2.rectangle(image, (x, 90), (x + 40, 130), CLEAR, -1)
+        return image
+
+    assert len(ids(film, 30)) == 2

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.synthetic.film import Film
 from operators.tracking.tracker import Tracker, TrackerConfig
 
 Image = NDArray[np.uint8]
@@ -83,11 +84,11 @@ def test_a_patch_that_the_border_cuts_does_not_move_because_the_camera_does() ->
 
 
 def test_what_lies_on_a_patch_is_a_thing_of_its_own() -> None:
-    def film(_: int) -> Image:
-        image = ground()
-        cv2.fillPoly(image, [np.array([(60, 30), (250, 60), (240, 200), (80, 180)])], FAINT)
-        for x in (110, 190):
-            cv2.rectangle(image, (x, 90), (x + 40, 130), CLEAR, -1)
-        return image
-
-    assert len(ids(film, 30)) == 2
+    """A bus, a fish and a truck on two patches that reach to the border."""
+    film, tracker = Film(8005, height_px=360, width_px=640, seconds=10.0), Tracker(TrackerConfig())
+    for index in range(60):
+        frame = film.frame(index)
+        step = tracker.step(frame.image, frame.time_ns)
+    masks = [t.window((0, 0, 640, 360)) > 127 for t in step.visible]
+    for wanted in (frame.masks[key] for key in (2, 3, 4)):
+        assert max(float((m & wanted).sum() / (m | wanted).sum()) for m in masks) > 0.7

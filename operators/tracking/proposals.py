@@ -76,9 +76,9 @@ def island_candidates(
     ranked = sorted(kept, key=lambda pair: (-pair[0], -pair[1].strength * pair[1].area_px ** 0.25))
     sure = [c for _, c in ranked if c.strength >= _WEAKEST]
     known = {i for i, _ in _doubles(sure, ground, _GROUND)}
-    kept_ones = outermost([c for i, c in enumerate(sure) if i not in known])
-    kept_ones += outermost([sure[i] for i in sorted(known)])
-    return [snapped(candidate, image_rgb, edges) for candidate in kept_ones]
+    things = outermost([c for i, c in enumerate(sure) if i not in known])
+    patches = outermost([sure[i] for i in sorted(known)])
+    return [snapped(candidate, image_rgb, edges) for candidate in (*things, *patches)]
 
 
 def with_faint_outlines(

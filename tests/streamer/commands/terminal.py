@@ -7,6 +7,7 @@ does not know it refuses.
 from __future__ import annotations
 
 import base64
+import codecs
 import fcntl
 import io
 import os
@@ -82,6 +83,7 @@ class Terminal:
             env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
         )  # fmt: skip
         os.close(side)
+        decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
         while True:
             ready, _, _ = select.select([main], [], [], 60.0)
             try:
@@ -90,7 +92,7 @@ class Terminal:
                 more = b""
             if not more:
                 break
-            self.take(more.decode("utf-8", "surrogateescape"), lambda s: os.write(main, s.encode()))
+            self.take(decoder.decode(more), lambda s: os.write(main, s.encode()))
         os.close(main)
         assert process.wait(60) == 0, process.stderr.read() if process.stderr else ""
         assert self._rest == "", "it ended within a sequence"

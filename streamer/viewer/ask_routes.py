@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamer.errors import ConfigError
 from streamer.viewer.asking import MOST_REGIONS, Asker, Point, Turn
 from streamer.viewer.canvas import cut
-from streamer.viewer.desk import MOST_MASKS, Desk, tight_box
+from streamer.viewer.desk import MOST_MASKS, Desk
 from streamer.viewer.run import Run
 from streamer.viewer.subjects import CanvasPart, FilmMoment, Subject
 
@@ -117,7 +117,7 @@ def add_ask_routes(app: FastAPI, run: Run, make_asker: Callable[[], Asker] | Non
     def words(body: Describe) -> dict[str, Any]:
         with desk.model() as asker:
             asked = desk.get(body.look)
-            masks = np.stack([asked.mask(n) for n in body.regions])
+            masks = np.stack([asked.region(n).mask for n in body.regions])
             turns = asked.seen(asker).describe(masks, body.form)
             for n, turn in zip(body.regions, turns, strict=True):
                 asked.remember(n, turn)
@@ -127,7 +127,7 @@ def add_ask_routes(app: FastAPI, run: Run, make_asker: Callable[[], Asker] | Non
     def question(body: Question) -> dict[str, Any]:
         with desk.model() as asker:
             asked = desk.get(body.look)
-            mask = asked.mask(body.region)
+            mask = asked.region(body.region).mask
             turn = asked.seen(asker).answer(mask, asked.turns.get(body.region, []), body.text)
             asked.remember(body.region, turn)
         return _turn_json(body.region, turn)
@@ -136,13 +136,10 @@ def add_ask_routes(app: FastAPI, run: Run, make_asker: Callable[[], Asker] | Non
     def keep(body: Save) -> dict[str, Any]:
         with desk.model() as asker:
             asked = desk.get(body.look)
-            mask, turns = asked.mask(body.region), asked.turns.get(body.region, [])
+            found, turns = asked.region(body.region), asked.turns.get(body.region, [])
             if not turns:
                 raise ConfigError("ask first, then save the answer")
-            saved = asked.subject.save(
-                mask, tight_box(mask), turns, asker, asked.found[body.region].quality,
-                asked.saved.get(body.region),
-            )  # fmt: skip
+            saved = asked.subject.save(found, turns, asker, asked.saved.get(body.region))
             asked.saved[body.region] = saved["track"]
         return saved
 

@@ -17,7 +17,7 @@ from streamer.errors import ConfigError, InputError
 from streamer.geometry import BoxXYXY
 from streamer.viewer.asking import MOST_REGIONS, Asker, Found, Look, Point, Turn
 from streamer.viewer.outlines import rings_of_pixels
-from streamer.viewer.subjects import Subject
+from streamer.viewer.subjects import Subject, tight_box
 
 MOST_MASKS = 4096
 _MOST_LOOKS = 4
@@ -41,15 +41,15 @@ class Asked:
             self.look = asker.look(self.subject.image)
         return self.look
 
-    def mask(self, region: int) -> NDArray[np.bool_]:
-        """The mask of a region, HxW bool.
+    def region(self, region: int) -> Found:
+        """What was found, by its number.
 
         Raises:
             InputError: when there is none of this number.
         """
         if region >= len(self.found):
             raise InputError("there is no such region in this picture")
-        return self.found[region].mask
+        return self.found[region]
 
     def remember(self, region: int, turn: Turn) -> None:
         """A turn of the conversation about a region."""
@@ -173,12 +173,6 @@ class Desk:
                 raise InputError("this picture was put away; ask about it again")
             self._asked.move_to_end(key)
             return self._asked[key]
-
-
-def tight_box(mask: NDArray[np.bool_]) -> BoxXYXY:
-    """The smallest box that holds a mask of at least one pixel."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

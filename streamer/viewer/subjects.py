@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import InputError
 from streamer.geometry import BoxXYXY
-from streamer.viewer.asking import Asker, Turn
+from streamer.viewer.asking import Asker, Found, Turn
 from streamer.viewer.canvas import Cut
 from streamer.viewer.run import Run
 from streamer.viewer.saving import Moment, save
@@ -70,15 +70,9 @@ class Subject(ABC):
 
     @abstractmethod
     def save(
-        self,
-        mask: NDArray[np.bool_],
-        box_xyxy: BoxXYXY,
-        turns: Sequence[Turn],
-        asker: Asker,
-        quality: float,
-        before: int | None,
+        self, found: Found, turns: Sequence[Turn], asker: Asker, before: int | None
     ) -> dict[str, Any]:
-        """Save an answer about a mask and its tight box in the image.
+        """Save what was answered about something found in the image.
 
         Args:
             before: as which "track" it was saved before.
@@ -114,19 +108,14 @@ class FilmMoment(Subject):
         self.known = self._tracks()
 
     def save(
-        self,
-        mask: NDArray[np.bool_],
-        box_xyxy: BoxXYXY,
-        turns: Sequence[Turn],
-        asker: Asker,
-        quality: float,
-        before: int | None,
+        self, found: Found, turns: Sequence[Turn], asker: Asker, before: int | None
     ) -> dict[str, Any]:
         if self.run.records is None:
             raise InputError("there is no catalog to save in")
         caption = save(
-            self.run.folder, self.run.records, self.stream, self.moment, mask, turns, asker, before
-        )
+            self.run.folder, self.run.records, self.stream, self.moment, found.mask, turns, asker,
+            before,
+        )  # fmt: skip
         return {"id": caption.id, "track": caption.track_id, "text": caption.text}
 
     def _tracks(self) -> list[Known]:
@@ -162,18 +151,13 @@ class CanvasPart(Subject):
         return x0, y0, min(x1, self.size[0]), min(y1, self.size[1])
 
     def save(
-        self,
-        mask: NDArray[np.bool_],
-        box_xyxy: BoxXYXY,
-        turns: Sequence[Turn],
-        asker: Asker,
-        quality: float,
-        before: int | None,
+        self, found: Found, turns: Sequence[Turn], asker: Asker, before: int | None
     ) -> dict[str, Any]:
-        x0, y0, x1, y1 = box_xyxy
+        box = x0, y0, x1, y1 = tight_box(found.mask)
         saved = save_on_canvas(
-            self.run, mask[y0:y1, x0:x1], self.to_page(box_xyxy), self.window, turns, asker, quality
-        )
+            self.run, found.mask[y0:y1, x0:x1], self.to_page(box), self.window, turns, asker,
+            found.quality,
+        )  # fmt: skip
         return {"track": saved["id"], "text": saved["properties"]["text"], "region": saved}
 
     def _known(self, feature: dict[str, Any]) -> Known | None:
@@ -197,3 +181,9 @@ class CanvasPart(Subject):
         drawn = [np.round(ring - (x0 + 0.5, y0 + 0.5)).astype(np.int32) for ring in rings]
         cv2.fillPoly(inside, drawn, 1)
         return Known(box_xyxy=(int(x0), int(y0), int(x1), int(y1)), inside=inside)
+
+
+def tight_box(mask: NDArray[np.bool_]) -> BoxXYXY:
+    """The smallest box that holds a mask of at least one pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

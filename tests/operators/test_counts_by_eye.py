@@ -29,6 +29,9 @@ BOTTLES = {
     "third left": (814, LAST, (885, 1180), (48, 109, 115, 313)),
     "second right": (1035, LAST, (1110, 1180), (514, 106, 580, 316)),
 }
+# frames after entering, where the second that is wanted is not reached: a moving hand lets it down,
+# and its glass shows late
+LATE = {"second middle": 42}
 
 
 def tracked(path: Path) -> list[TrackedFrame]:
@@ -93,7 +96,6 @@ def test_every_bottle_is_one_track_from_entering_to_leaving(media_dir: Path) -> 
     assert not wrong
     for name, (entering, leaving, *_) in BOTTLES.items():
         (key,) = {key for other, key in bottles if other == name}
-        # a second and a half: as long as a hand takes to let a bottle of glass down
-        assert span[key][0] <= entering + 45, name
+        assert span[key][0] <= entering + LATE.get(name, 30), name
         assert span[key][1] >= leaving - 4, name
     assert len({key for _, key in bottles}) == len(BOTTLES)

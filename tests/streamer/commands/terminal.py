@@ -43,6 +43,37 @@ _TOKEN = re.compile(
 Rgb = tuple[int, int, int]
 
 
+def run_in_pty(
+    arguments: Sequence[object],
+    size: tuple[int, int, int, int],
+    take: Callable[[bytes, Callable[[str], object]], object],
+) -> None:
+    """Run a command in a pseudo-terminal to its end; it has to succeed.
+
+    Args:
+        size: rows, columns, width and height in pixels.
+        take: gets what the command writes as it comes, and a function that types an answer.
+    """
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("4H", *size))
+    process = subprocess.Popen(
+        list(map(str, arguments)), stdin=side, stdout=side, stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+    )  # fmt: skip
+    os.close(side)
+    while True:
+        ready, _, _ = select.select([main], [], [], 60.0)
+        try:
+            more = os.read(main, 1 << 16) if ready else b""
+        except OSError:  # the other end is closed
+            more = b""
+        if not more:
+            break
+        take(more, lambda text: os.write(main, text.encode()))
+    os.close(main)
+    assert process.wait(60) == 0, process.stderr.read() if process.stderr else ""
+
+
 @dataclass
 class Cell:
     char: str = " "
@@ -74,27 +105,10 @@ class Terminal:
 
     def run(self, arguments: Sequence[object]) -> None:
         """Let a command write into it to its end."""
-        main, side = pty.openpty()
         width, height = self.cell_wh
         size = (self.rows, self.columns, self.columns * width, self.rows * height)
-        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("4H", *size))
-        process = subprocess.Popen(
-            list(map(str, arguments)), stdin=side, stdout=side, stderr=subprocess.PIPE,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
-        )  # fmt: skip
-        os.close(side)
         decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
-        while True:
-            ready, _, _ = select.select([main], [], [], 60.0)
-            try:
-                more = os.read(main, 1 << 16) if ready else b""
-            except OSError:  # the other end is closed
-                more = b""
-            if not more:
-                break
-            self.take(decoder.decode(more), lambda s: os.write(main, s.encode()))
-        os.close(main)
-        assert process.wait(60) == 0, process.stderr.read() if process.stderr else ""
+        run_in_pty(arguments, size, lambda more, answer: self.take(decoder.decode(more), answer))
         assert self._rest == "", "it ended within a sequence"
         assert not self._sent, "the last part of a picture is missing"
 

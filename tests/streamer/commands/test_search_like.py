@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
 import statistics
-import struct
-import subprocess
 import sys
-import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +25,7 @@ from streamer.looks import N_DIMS
 from streamer.mask import Mask
 from streamer.records import Caption, Frame, Region, StreamInfo, TrackedFrame
 from streamer.sinks.catalog import Catalog as Sink
+from tests.streamer.commands.terminal import run_in_pty
 
 FILMS = range(6000, 6004)
 
@@ -169,28 +164,16 @@ def test_among_a_hundred_thousand_tracks(tmp_path: Path) -> None:
 def in_terminal(arguments: list[object], rows: int = 40, sixels: bool = False) -> str:
     """What a command writes into a pseudo-terminal, which answers no question, or says that it
     can show sixels."""
-    main, side = pty.openpty()
-    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("4H", rows, 100 if rows else 0, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamer", *map(str, arguments)], stdin=side, stdout=side,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
-    )  # fmt: skip
-    os.close(side)
     taken = b""
-    while True:
-        ready, _, _ = select.select([main], [], [], 60.0)
-        try:
-            more = os.read(main, 1 << 16) if ready else b""
-        except OSError:  # the other end is closed
-            more = b""
-        if not more:
-            break
+
+    def take(more: bytes, answer: Callable[[str], object]) -> None:
+        nonlocal taken
         taken += more
         if sixels and more.endswith(b"\x1b[c"):
-            os.write(main, b"\x1b[?62;4c")
-    os.close(main)
-    assert process.wait(60) == 0, process.stderr.read() if process.stderr else ""
+            answer("\x1b[?62;4c")
+
+    size = (rows, 100 if rows else 0, 0, 0)
+    run_in_pty([sys.executable, "-m", "streamer", *arguments], size, take)
     return taken.decode()
 
 

@@ -14,7 +14,7 @@ setup: $(STAMP)  ## .venv with everything pinned in constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt \
-		-e '.[dev,sam,clip,endpoint,official,decord,scroll,ray,metrics,brokers,parquet,remote,terminal,view]'
+		-e '.[dev,clip,endpoint,official,decord,scroll,ray,metrics,brokers,parquet,remote,terminal,view]'
 	@touch $@
 
 demo: setup  ## render a film, caption it, and say where the results lie

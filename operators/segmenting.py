@@ -40,8 +40,6 @@ def load_segmenter(sam: str, sam_type: str = "vit_b", device: str = "auto") -> S
     except ModuleNotFoundError as error:
         if error.name != "segment_anything":
             raise
-        raise WeightsError(
-            "sam needs segment-anything; pip install 'osprey-streamer[sam]'"
-        ) from None
+        raise WeightsError("sam needs segment-anything; pip install segment-anything") from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{sam}: {error}") from error

@@ -41,12 +41,13 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             at 1280 x 720).
         max_tracks: at most this many at once.
         work_height_px: pictures are tracked at this height.
-        sam: SAM proposes objects and refines outlines: "nano" for the model that comes with the
-            product, the folder of another sam-nano, a `sam_vit_*.pth` file, or "" for none.
+        sam: SAM finds objects that nothing else does, says what is none, and refines outlines:
+            "nano" for the model that comes with the product, the folder of another sam-nano, a
+            `sam_vit_*.pth` file, or "" for none.
         sam_type: vit_b, vit_l or vit_h, the type of a `.pth` file.
-        sam_every_s: seconds of media time between SAM's searches for objects, and between its
-            looks at a track after the first.
-        sam_proposes: whether SAM searches for objects; else it only refines outlines.
+        sam_every_s: seconds of media time between SAM's searches for objects; it then refines all
+            outlines again.
+        sam_points: how many points where no track is a search asks about; 0 for no search.
         device: where SAM runs: "auto", "cpu", "cuda", ...
         parts: whether what touches a larger thing and moves as one with it, as a head or a handle,
             is a region of its own too, whose `part_of` is the larger one's track_id. Its pixels
@@ -55,6 +56,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
     resources = Resources(cpus=1)
     keyed = True
+    forgets_at_cuts = True
 
     def __init__(
         self,
@@ -63,10 +65,10 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         min_area_share: float = 0.0005,
         max_tracks: int = 24,
         work_height_px: int = 360,
-        sam: str = "",
+        sam: str = "nano",
         sam_type: str = "vit_b",
-        sam_every_s: float = 1.0,
-        sam_proposes: bool = True,
+        sam_every_s: float = 5.0,
+        sam_points: int = 8,
         device: str = "auto",
         parts: bool = False,
     ) -> None:
@@ -80,6 +82,8 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             raise ValueError(f"sam_type is {sam_type!r}; wanted {', '.join(TYPES)}")
         if sam_every_s <= 0:
             raise ValueError(f"sam_every_s is {sam_every_s}; wanted more than 0 seconds")
+        if sam_points < 0:
+            raise ValueError(f"sam_points is {sam_points}; wanted at least 0")
         self.config = TrackerConfig(
             propose_every_s=propose_every_s,
             hidden_s=hidden_s,
@@ -90,10 +94,9 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         self.work_height_px = work_height_px
         self.sam = sam
         self.sam_type = sam_type
-        self.sam_proposes = sam_proposes
+        self.sam_points = sam_points
         self.sam_every_ns = round(sam_every_s * 1e9)
         self.device = device
-        self.forgets_at_cuts = not sam  # what SAM proposes at a cut is as old as its last search
         self._segmenter: Segmenter | None = None
         self._refiners: dict[str, Refiner] = {}
         self._trackers: dict[str, Tracker] = {}
@@ -194,20 +197,12 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
     def _step(self, tracker: Tracker, frame: Frame, small: NDArray[np.uint8]) -> Step:
         """The tracker's next step, with SAM's help where there is one; `small` is the picture at
         its working size."""
-        time_ns = frame.time_ns
-        if self._segmenter is None:
-            return tracker.step(small, time_ns)
-        refiner = self._refiners.setdefault(frame.stream_id, Refiner(self.sam_every_ns))
-        extra = None
-        if self.sam_proposes and tracker.wants_proposals(time_ns):
-            extra = refiner.proposals(self._segmenter, small, time_ns)
-        step = tracker.step(small, time_ns, extra)
-        if step.cut:
-            refiner.forget()
-        with_parts = {id(part.part_of) for part in step.parts}
-        whole = [track for track in step.visible if id(track) not in with_parts]
-        refiner.refine(self._segmenter, small, whole, time_ns)
-        return step
+        refiner = None
+        if self._segmenter is not None:
+            fresh = Refiner(self.sam_every_ns, self.sam_points)
+            refiner = self._refiners.setdefault(frame.stream_id, fresh)
+            refiner.segmenter = self._segmenter
+        return tracker.step(small, frame.time_ns, refiner)
 
 
 def _ended(stream_id: str, track: State, time_ns: int) -> Event:

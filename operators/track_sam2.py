@@ -54,6 +54,7 @@ class TrackSam2(Track):
             min_area_share=min_area_share,
             max_tracks=max_tracks,
             work_height_px=work_height_px,
+            sam="",
             device=device,
         )
         self.forgets_at_cuts = False

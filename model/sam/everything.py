@@ -85,19 +85,28 @@ class _Crop:
 
 @torch.inference_mode()
 def find_everything(
-    sam: Any, image: NDArray[np.uint8], settings: Everything, embedding: Tensor | None = None
+    sam: Any,
+    image: NDArray[np.uint8],
+    settings: Everything,
+    embedding: Tensor | None = None,
+    points: NDArray[np.float64] | None = None,
 ) -> list[Found]:
     """All masks, in the generator's order.
 
     Args:
         image: HxWx3 uint8 RGB.
         embedding: of the whole picture, when it is known already.
+        points: Nx2, (x, y) in pixels: what to ask about in the whole picture, in place of grids.
     """
     hw = image.shape[:2]
-    boxes, layers = generate_crop_boxes(hw, settings.crop_n_layers, settings.crop_overlap_ratio)
-    grids = build_all_layer_point_grids(
-        settings.points_per_side, settings.crop_n_layers, settings.crop_n_points_downscale_factor
-    )
+    layers_count = settings.crop_n_layers if points is None else 0
+    boxes, layers = generate_crop_boxes(hw, layers_count, settings.crop_overlap_ratio)
+    if points is None:
+        grids = build_all_layer_point_grids(
+            settings.points_per_side, layers_count, settings.crop_n_points_downscale_factor
+        )
+    else:
+        grids = [points / np.array(hw)[::-1]]
     found: list[Found] = []
     for crop, layer in zip(_embedded(sam, image, boxes, embedding), layers, strict=True):
         found += _search(sam, crop, grids[layer] * np.array(crop.hw)[::-1], hw, settings)
@@ -141,6 +150,8 @@ def _search(
     settings: Everything,
 ) -> list[Found]:
     """What the points (Nx2, x and y in the crop) find, without doubles."""
+    if not len(points):
+        return []
     batches = [
         _ask(sam, crop, points[i : i + settings.points_per_batch], picture_hw, settings)
         for i in range(0, len(points), settings.points_per_batch)

@@ -124,11 +124,12 @@ class Segmenter:
         found = self.everything(image)
         return [item.mask for item in sorted(found, key=lambda item: -item.predicted_iou)]
 
-    def everything(self, image: Image) -> list[Found]:
-        """All masks with what is known of them, in the order of SamAutomaticMaskGenerator."""
+    def everything(self, image: Image, points: NDArray[np.float64] | None = None) -> list[Found]:
+        """All masks with what is known of them, in the order of SamAutomaticMaskGenerator; those
+        that `points` (Nx2, x and y in pixels) lie on, instead of a grid's, where they are given."""
         self._show(image)
         features = self.predictor.get_image_embedding()
-        return find_everything(self.predictor.model, image, self.settings, features)
+        return find_everything(self.predictor.model, image, self.settings, features, points)
 
     def refine(
         self,
@@ -149,6 +150,13 @@ class Segmenter:
             chosen = logits[torch.arange(len(logits)), 1 + quality[:, 1:].argmax(dim=1)]
             best.append(self._masks(chosen[:, None], image.shape[:2])[:, 0])
         return np.concatenate(best)
+
+    def in_boxes(
+        self, image: Image, boxes_xyxy: NDArray[np.float32]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """SAM's three masks (Nx3xHxW) for each of N boxes, and what it holds their IoUs to be."""
+        answers = self.ask(image, Prompts(boxes=boxes_xyxy))
+        return answers.masks, answers.quality
 
     def ask(self, image: Image, prompts: Prompts, *, three: bool = True) -> Answers:
         """Masks for prompts; the picture is embedded once, the prompts go in batches.

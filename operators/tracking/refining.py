@@ -1,4 +1,5 @@
-"""What a segmenter adds to tracking: proposals, and outlines that fit better.
+"""What a segmenter adds to tracking: objects that nothing else finds, doubts about what would
+begin, and outlines that fit better.
 
 It is asked on a budget, because a look at a picture costs more than following everything in it,
 and is believed only where it agrees with what the flow and the edges say.
@@ -8,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.candidate import Candidate, make_candidate, overlap
+from operators.tracking.candidate import Candidate, make_candidate, outlined_share, overlap
 from operators.tracking.proposals import edge_strength
 from operators.tracking.track_state import Track
 
@@ -21,47 +23,90 @@ if TYPE_CHECKING:
     from model.sam.segmenter import Segmenter
 
 U8 = NDArray[np.uint8]
+_GRID = 8  # points a side; those where nothing is known are asked about in turn
+_RIM_PX = 4
 _AGREES = 0.6
+# what SAM holds its mask's IoU to be, and the share of an outline that lies on edges
+_SURE, _OUTLINED = 0.66, 0.7
+_MAKES_SOMETHING = 0.65  # IoU with one of its three masks
+_MOVED_ROUNDS = 8
 
 
 @dataclass(eq=False)
 class Refiner:
-    """Asks about one stream; times are media time. Picklable without its segmenter.
+    """Asks its `segmenter`, a SAM, about one stream; it is pickled without it. Times are media
+    time.
 
     Args:
-        every_ns: from one search of everything to the next, and between two looks at a track.
+        every_ns: from one search for objects to the next; it then looks at all tracks again.
+        most_points: how many points a search asks about; 0 for none.
     """
 
     every_ns: int
+    most_points: int = 8
+    segmenter: Segmenter | None = None
     _searched_ns: int | None = field(default=None)
+    _turn: int = 0
 
-    def proposals(self, segmenter: Segmenter, image_rgb: U8, time_ns: int) -> list[Candidate]:
-        """Everything in the picture, when it is time to search again."""
-        if self._searched_ns is not None and time_ns - self._searched_ns < self.every_ns:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "segmenter": None}
+
+    def search(self, image_rgb: U8, time_ns: int, tracks: Sequence[Track]) -> list[Candidate]:
+        """Objects where no track is, when it is time to search again: in the second round of a
+        shot, after what edges and motion find, and then by and by."""
+        if self._searched_ns is None:
+            self._searched_ns = time_ns - self.every_ns
+            return []
+        if time_ns - self._searched_ns < self.every_ns:
             return []
         self._searched_ns = time_ns
+        if not self.most_points:
+            return []
+        points = self._unexplained(image_rgb.shape[:2], tracks)
         edges = edge_strength(image_rgb)
-        made = (make_candidate(m.view(np.uint8), edges) for m in segmenter.propose(image_rgb))
-        # the next search is long after what islands and motion need to be seen several times
-        return [replace(candidate, sure=True) for candidate in made if candidate is not None]
+        found = []
+        for item in self._asked().everything(image_rgb, points):
+            candidate = make_candidate(item.mask.view(np.uint8), edges)
+            if candidate is None or item.predicted_iou < _SURE:
+                continue
+            if outlined_share(candidate, edges) >= _OUTLINED:
+                # the next search is long after what is proposed otherwise is seen several times
+                found.append(replace(candidate, sure=True))
+        return found
 
-    def forget(self) -> None:
-        """A new shot: search at once."""
-        self._searched_ns = None
+    def doubts(self, image_rgb: U8, tracks: Sequence[Track]) -> list[Track]:
+        """Of tracks that would begin, those of which it makes nothing: asked for what lies in their
+        boxes, it gives other masks, and holds them to be poor. They wait until twice as many
+        proposals say the same, when it is asked again, or until they have moved for long."""
+        due = [t for t in tracks if t.hits >= 2 * t.doubted_hits and t.moving < _MOVED_ROUNDS]
+        waiting = [t for t in tracks if t.hits < 2 * t.doubted_hits and t.moving < _MOVED_ROUNDS]
+        if not due:
+            return waiting
+        height, width = image_rgb.shape[:2]
+        boxes = np.array([track.box for track in due], np.float32)
+        answers = self._asked().in_boxes(image_rgb, boxes)
+        for track, masks, quality in zip(due, *answers, strict=True):
+            own = track.window((0, 0, width, height)) > 127
+            iou = (masks & own).sum(axis=(1, 2)) / np.maximum(1, (masks | own).sum(axis=(1, 2)))
+            track.doubted_hits = 0
+            if quality.max() < _SURE and iou.max() < _MAKES_SOMETHING:
+                track.doubted_hits = track.hits
+                waiting.append(track)
+        return waiting
 
-    def refine(
-        self, segmenter: Segmenter, image_rgb: U8, tracks: Sequence[Track], time_ns: int
-    ) -> int:
-        """Better outlines for new tracks and for those not asked about for long; how many."""
-        due = [t for t in tracks if t.area_px and self._is_due(t, time_ns)]
+    def refine(self, image_rgb: U8, tracks: Sequence[Track], time_ns: int) -> int:
+        """Better outlines for new tracks, and for all in a picture that was searched, for which
+        little is computed anew; how many."""
+        searched = time_ns == self._searched_ns
+        due = [t for t in tracks if t.area_px and (searched or not t.refined)]
         if not due:
             return 0
         height, width = image_rgb.shape[:2]
         boxes = np.array([track.box for track in due], np.float32)
         known = np.stack([track.window((0, 0, width, height)) > 127 for track in due])
         edges, taken = edge_strength(image_rgb), 0
-        for track, mask in zip(due, segmenter.refine(image_rgb, boxes, known), strict=True):
-            track.refined_ns = time_ns
+        for track, mask in zip(due, self._asked().refine(image_rgb, boxes, known), strict=True):
+            track.refined = True
             fine = make_candidate(mask.view(np.uint8), edges)
             coarse = make_candidate(track.inside, edges, *track.box[:2])
             # it may jump to a part or to what lies behind: the flow and the edges have a say
@@ -72,5 +117,26 @@ class Refiner:
                 taken += 1
         return taken
 
-    def _is_due(self, track: Track, time_ns: int) -> bool:
-        return track.refined_ns is None or time_ns - track.refined_ns >= self.every_ns
+    def forget(self) -> None:
+        """A new shot begins."""
+        self._searched_ns, self._turn = None, 0
+
+    def _asked(self) -> Segmenter:
+        assert self.segmenter is not None, "a refiner has to be given its segmenter"
+        return self.segmenter
+
+    def _unexplained(self, hw: tuple[int, ...], tracks: Sequence[Track]) -> NDArray[np.float64]:
+        """Nx2: points (x, y) of a grid that no track is at, some of them at a time."""
+        height, width = hw
+        free = np.ones((height, width), np.uint8)
+        for track in tracks:
+            if track.visible and track.area_px:
+                x0, y0, x1, y1 = box = track.padded(_RIM_PX)
+                free[y0:y1, x0:x1] &= (track.window(box) <= 127).view(np.uint8)
+        free = cv2.erode(free, np.ones((2 * _RIM_PX + 1,) * 2, np.uint8))
+        x, y = np.meshgrid(*((np.arange(_GRID) + 0.5) / _GRID * side for side in (width, height)))
+        points = np.stack([x, y], axis=-1).reshape(-1, 2)
+        points = points[free[points[:, 1].astype(int), points[:, 0].astype(int)] > 0]
+        stride = max(1, -(-len(points) // self.most_points))
+        self._turn += 1
+        return np.asarray(points[self._turn % stride :: stride])

@@ -55,8 +55,8 @@ class Track:
     part. `parting` is the way between two pieces of it when they were first seen apart, and the
     smaller one's area; `split_from_id` is the track that held it before it was found to be a thing
     of its own. What was `merged_into` another track was found to be a piece of it, and is over.
-    What is `sure` is confirmed by one proposal; `refined_ns` is when a segmenter was last asked
-    about it.
+    What is `sure` is confirmed by one proposal; `refined` says that a segmenter was asked about
+    its outline, `doubted_hits` how often it had been proposed when one made nothing of it.
     """
 
     soft: U8
@@ -89,7 +89,8 @@ class Track:
     parting: tuple[NDArray[np.float64], int] | None = None
     usual_area_px: float = 0.0
     sure: bool = False
-    refined_ns: int | None = None
+    refined: bool = False
+    doubted_hits: int = 0
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     place: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     flowed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))

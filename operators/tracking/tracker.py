@@ -5,7 +5,9 @@ Works on one stream, on pictures of the working size. Deterministic, and picklab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
-from operators.tracking.births import is_closed_off, is_ground, observe
+from operators.tracking.births import hits_wanted, is_closed_off, is_ground, observe
 from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import share_pixels, weigh
@@ -32,6 +34,22 @@ from operators.tracking.proposals import (
 from operators.tracking.track_state import Began, Track
 
 U8 = NDArray[np.uint8]
+
+
+class Aid(Protocol):
+    """What helps a tracker to see; pictures are HxWx3 uint8, times are media time."""
+
+    def search(self, image_rgb: U8, time_ns: int, tracks: Sequence[Track]) -> list[Candidate]:
+        """More proposals for a picture that is searched for objects."""
+
+    def doubts(self, image_rgb: U8, tracks: Sequence[Track]) -> list[Track]:
+        """Of tracks that would get an id, those that are no things as yet."""
+
+    def refine(self, image_rgb: U8, tracks: Sequence[Track], time_ns: int) -> int:
+        """Give tracks masks that fit better; how many."""
+
+    def forget(self) -> None:
+        """A new shot begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +96,16 @@ class Tracker:
     _background: RestingBackground = field(default_factory=RestingBackground)
     _cuts: CutDetector = field(default_factory=CutDetector)
 
-    def step(self, image_rgb: U8, time_ns: int, extra: list[Candidate] | None = None) -> Step:
-        """Take the next picture (HxWx3 uint8); `extra` are proposals from elsewhere, e.g. SAM."""
+    def step(self, image_rgb: U8, time_ns: int, aid: Aid | None = None) -> Step:
+        """Take the next picture (HxWx3 uint8)."""
+        step = self._step(image_rgb, time_ns, aid)
+        if aid is not None:
+            with_parts = {id(part.part_of) for part in step.parts}
+            whole = [t for t in step.visible if id(t) not in with_parts and not t.given]
+            aid.refine(image_rgb, whole, time_ns)
+        return step
+
+    def _step(self, image_rgb: U8, time_ns: int, aid: Aid | None) -> Step:
         gray = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
         before, self._before = self._before, gray
         self.frames += 1
@@ -88,16 +114,18 @@ class Tracker:
             motion = measure_motion(before, gray)
         cut = self.config.discover and self._cuts.is_cut(image_rgb, time_ns, motion)
         if motion is None:
-            return self._discover(image_rgb, time_ns, None, extra, self._end_all())
+            return self._discover(image_rgb, time_ns, None, aid, self._end_all())
         if cut:
             ended = self._end_all()
-            return self._discover(image_rgb, time_ns, None, extra, ended, cut=True)
+            if aid is not None:
+                aid.forget()
+            return self._discover(image_rgb, time_ns, None, aid, ended, cut=True)
         camera = np.vstack([motion.camera, (0, 0, 1)])
         self._to_world = self._to_world @ np.linalg.inv(camera)
         codes = colour_codes(image_rgb)
         self._background.update(image_rgb, motion, self.tracks)
         self._follow(codes, motion, cv2.absdiff(before, gray), time_ns)
-        return self._discover(image_rgb, time_ns, motion, extra, ())
+        return self._discover(image_rgb, time_ns, motion, aid, ())
 
     def wants_proposals(self, time_ns: int) -> bool:
         """Whether the next picture will be searched for objects."""
@@ -106,7 +134,7 @@ class Tracker:
             return False
         if any(
             not t.track_id
-            and t.hits + t.misses < self.config.confirm_hits
+            and t.hits + t.misses < hits_wanted(t, self.config.confirm_hits)
             and t.area_px >= self._least_area_px(*t.hw)
             for t in self.tracks
         ):
@@ -176,7 +204,7 @@ class Tracker:
         image_rgb: U8,
         time_ns: int,
         motion: Motion | None,
-        extra: list[Candidate] | None,
+        aid: Aid | None,
         ended: tuple[Track, ...],
         cut: bool = False,
     ) -> Step:
@@ -187,14 +215,16 @@ class Tracker:
         if self.wants_proposals(time_ns):
             self._proposed_ns = time_ns
             codes = colour_codes(image_rgb)
-            candidates, edges = self._candidates(image_rgb, motion, extra)
+            candidates, edges = self._candidates(image_rgb, time_ns, motion, aid)
             least_px = self._least_area_px(*image_rgb.shape[:2])
             most = self._most_visible()
             Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
             height, width = edges.shape
             panned = self._locate(width / 2, height / 2)
             relate(self.tracks, time_ns, panned)
-            started = self._confirm(edges, panned)
+            ready = self._ready(edges, panned)
+            whole = [t for t in ready if t.part_of is None]
+            started = self._confirm(ready, [] if aid is None else aid.doubts(image_rgb, whole))
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
         for track in self.tracks:
@@ -214,11 +244,11 @@ class Tracker:
         )
 
     def _candidates(
-        self, image_rgb: U8, motion: Motion | None, extra: list[Candidate] | None
+        self, image_rgb: U8, time_ns: int, motion: Motion | None, aid: Aid | None
     ) -> tuple[list[Candidate], U8]:
         edges = edge_strength(image_rgb)
         least_px = self._least_area_px(*image_rgb.shape[:2])
-        found = list(extra or [])
+        found = [] if aid is None else aid.search(image_rgb, time_ns, self.tracks)
         ground = [t for t in self.tracks if t.visible and is_ground(t)]
         still = island_candidates(image_rgb, edges, max(40, least_px * 2 // 5), ground)
         still = without_crumbs(still, self.tracks, least_px)
@@ -247,36 +277,42 @@ class Tracker:
             track.began = track.began or Began(place, track.flowed, panned)
         return np.asarray(panned)
 
-    def _confirm(self, edges: U8, panned: NDArray[np.float64]) -> list[Track]:
-        """Give ids to what was proposed often enough: that of a lost track, or a new one."""
-        started = []
-        for track in list(self.tracks):
+    def _ready(self, edges: U8, panned: NDArray[np.float64]) -> list[Track]:
+        """Tracks that were proposed often enough, and look like things, to get an id."""
+        ready = []
+        for track in self.tracks:
             if track.track_id or not track.visible:
                 continue
             observe(track, edges)
-            if track.hits < self.config.confirm_hits and not track.sure:
+            if track.hits < hits_wanted(track, self.config.confirm_hits) and not track.sure:
                 continue
             if track.part_of is not None:
                 if self.config.name_parts and track.part_of.track_id:
-                    track.track_id, self._next_id = self._next_id, self._next_id + 1
-                    started.append(track)
+                    ready.append(track)
                 continue
             if track.undecided or track.area_px < 0.9 * self._least_area_px(*track.hw):
                 continue
-            own_mask = track.sure or track.given  # not made of edges
-            if not own_mask and not is_closed_off(track, edges, panned):
-                continue
-            width_px = track.hw[1]
+            # what was split off, or given, is not made of edges
+            own_mask = track.split_from_id > 0 or track.given
+            if own_mask or is_closed_off(track, edges, panned):
+                ready.append(track)
+        return ready
+
+    def _confirm(self, ready: Sequence[Track], doubted: Sequence[Track]) -> list[Track]:
+        """Give them ids: those of lost tracks, or new ones to those that are not doubted."""
+        started = []
+        for track in ready:
             lost = None
-            if not track.split_from_id:
+            if not track.split_from_id and track.part_of is None:
+                width_px = track.hw[1]
                 lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
-            if lost is None:
-                track.track_id, self._next_id = self._next_id, self._next_id + 1
-                started.append(track)
-            else:
+            if lost is not None:
                 track.track_id, track.first_ns = lost.track_id, lost.first_ns
                 track.frames += lost.frames
                 self.tracks.remove(lost)
+            elif track not in doubted:
+                track.track_id, self._next_id = self._next_id, self._next_id + 1
+                started.append(track)
         return started
 
     def _is_over(self, track: Track, time_ns: int) -> bool:

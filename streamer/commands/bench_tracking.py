@@ -19,7 +19,9 @@ from rich.table import Table
 
 from model.evaluation.tracks import Overlaps, box_iou, came_back, join, score_tracks
 from model.synthetic.film import Film, FilmFrame
+from operators.segmenting import load_segmenter
 from operators.track import Track
+from operators.tracking.refining import Refiner
 from operators.tracking.resize import shrunk
 from operators.tracking.tracker import Tracker, TrackerConfig
 from streamer.commands.bench import hardware
@@ -29,12 +31,14 @@ from streamer.geometry import Viewport
 from streamer.records import Frame, TrackedFrame
 
 _WORK_HEIGHT_PX = 360
-_USUAL, _EVERY = "streamer, a search every 0.2 s", "streamer, a search every picture"
+_USUAL, _ALONE = "streamer, with sam-nano", "streamer, without SAM"
+_EVERY = "streamer, without SAM, a search every picture"
 _MASKS = "the same by masks"
 
 
 def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | None) -> int:
-    """Our tracker beside box trackers, which get the boxes of the proposals ours made.
+    """Our tracker beside box trackers, which get the boxes of the proposals ours made of edges and
+    motion alone.
 
     All are judged by the IoU of boxes, at the size the tracker works at; ours also by masks.
     """
@@ -42,11 +46,13 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
     spent_s: dict[str, float] = {}
     back: dict[str, list[bool]] = {}
     frames = 0
+    sam = load_segmenter("nano")
     others, lacking = box_trackers(fps=25.0, hidden_s=TrackerConfig().hidden_s)
     for number in range(seed, seed + films):
         film = Film(number, seconds=seconds)
-        ours = {_USUAL: Tracker(TrackerConfig()), _EVERY: Tracker(TrackerConfig(
-            propose_every_s=1e-9))}  # fmt: skip
+        ours = {_USUAL: Tracker(TrackerConfig()), _ALONE: Tracker(TrackerConfig()),
+                _EVERY: Tracker(TrackerConfig(propose_every_s=1e-9))}  # fmt: skip
+        refiner = Refiner(Track().sam_every_ns, segmenter=sam)
         updates = {name: begin() for name, begin in others.items()}
         made: dict[str, list[Overlaps]] = {}
         shares: dict[int, dict[int, float]] = {}
@@ -60,7 +66,7 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
             proposed = np.zeros((0, 4))
             for name, tracker in ours.items():
                 start_s = time.perf_counter()
-                step = tracker.step(small, frame.time_ns)
+                step = tracker.step(small, frame.time_ns, refiner if name == _USUAL else None)
                 spent_s[name] = spent_s.get(name, 0) + time.perf_counter() - start_s
                 found = np.array([t.track_id for t in step.visible], np.int64)
                 whole = (0, 0, small.shape[1], small.shape[0])
@@ -110,7 +116,7 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
 
 def bench_soak(frames: int, *, seed: int, json_path: Path | None) -> int:
     """Memory over an endless film of 640x360 px: after a tenth of the frames and at the end."""
-    operator = Track()
+    operator = Track(sam="")
     process = psutil.Process()
     rss: list[tuple[int, int]] = []
     tracks: set[int] = set()
@@ -137,7 +143,7 @@ def bench_objects(counts: list[int], *, json_path: Path | None, frames: int = 60
     """Time per frame of 1280x720 px against the number of objects in it."""
     rows: list[dict[str, Any]] = []
     for n in counts:
-        operator = Track(max_tracks=max(n, 1))
+        operator = Track(max_tracks=max(n, 1), sam="")
         times, cpu, seen = [], [], []
         for index, image in zip(range(frames), _crowd(n), strict=False):
             start_s, start_cpu_s = time.perf_counter(), time.process_time()

@@ -15,11 +15,12 @@ from streamer import __version__
 from streamer.commands.running import out, write_json
 
 _NEEDED = ("torch", "torchvision", "transformers", "timm", "av", "opencv-python-headless", "numpy",
-           "pycocotools", "pysubs2", "pydantic", "typer", "scipy", "safetensors")  # fmt: skip
-_EXTRAS = {"segment-anything": "sam", "open_clip_torch": "clip", "decord": "decord",
-           "httpx": "endpoint", "sentencepiece": "official", "pyvips": "scroll",
-           "iiif-prezi3": "scroll", "paho-mqtt": "brokers", "confluent-kafka": "brokers",
-           "redis": "brokers", "psycopg": "brokers", "pyarrow": "parquet", "fsspec": "remote",
+           "pycocotools", "pysubs2", "pydantic", "typer", "scipy", "safetensors",
+           "segment-anything")  # fmt: skip
+_EXTRAS = {"open_clip_torch": "clip", "decord": "decord", "httpx": "endpoint",
+           "sentencepiece": "official", "pyvips": "scroll", "iiif-prezi3": "scroll",
+           "paho-mqtt": "brokers", "confluent-kafka": "brokers", "redis": "brokers",
+           "psycopg": "brokers", "pyarrow": "parquet", "fsspec": "remote",
            "fastapi": "view"}  # fmt: skip
 
 

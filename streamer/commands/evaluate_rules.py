@@ -157,6 +157,7 @@ def watch_film(
     watchers = {f"{name}, true masks": make(drawn) for name, make in makers.items()}
     followers = {f"{name}, tracker": make(drawn) for name, make in makers.items() if tracker}
     truth, owners, track = Truth(drawn, (film.height_px, film.width_px)), Owners(), Track()
+    track.setup()
     cut_ns = film.cut_index * 1_000_000_000 // film.fps
     for shown in film.frames():
         truth.add(shown.time_ns, film.whole(shown.index))

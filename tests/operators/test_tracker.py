@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,6 +37,25 @@ def picture(*boxes: tuple[int, int, int, int, tuple[int, int, int]], hw: tuple[i
         image[max(0, y) : y + h, max(0, x) : max(0, x + w)] = colour
         image[y + 5 : y + 9, max(0, x + 5) : max(0, x + 12)] = 20
     return np.clip(image, 0, 255).astype(np.uint8)
+
+
+class Proposes:
+    """An aid that only ever proposes the same."""
+
+    def __init__(self, candidates: list[Candidate]) -> None:
+        self.candidates = candidates
+
+    def search(self, image_rgb: np.ndarray, time_ns: int, tracks: Any) -> list[Candidate]:
+        return list(self.candidates)
+
+    def doubts(self, image_rgb: np.ndarray, tracks: Any) -> list[Track]:
+        return []
+
+    def refine(self, image_rgb: np.ndarray, tracks: Any, time_ns: int) -> int:
+        return 0
+
+    def forget(self) -> None:
+        pass
 
 
 def rectangle(x: int, y: int, w: int, h: int, hw: tuple[int, int] = HW) -> np.ndarray:
@@ -117,7 +137,7 @@ def test_500_proposals_make_at_most_max_tracks() -> None:
     extra = candidates(*masks, edges=edges)
     tracker = Tracker(TrackerConfig(max_tracks=24, min_area_share=0.0001))
     for i in range(4):
-        step = tracker.step(image, i * 200_000_000, extra)
+        step = tracker.step(image, i * 200_000_000, Proposes(extra))
         assert len(step.candidates) >= 500
         assert len(tracker.tracks) <= 24
     assert len(step.visible) == 24
@@ -128,7 +148,7 @@ def test_two_identical_masks_are_one_object() -> None:
     same = candidates(rectangle(40, 40, 40, 30), rectangle(40, 40, 40, 30))
     tracker = Tracker(TrackerConfig())
     for i in range(4):
-        step = tracker.step(image, i * 200_000_000, same)
+        step = tracker.step(image, i * 200_000_000, Proposes(same))
     assert len(step.visible) == 1
     # given by hand, the later one owns the pixels
     tracker = Tracker(TrackerConfig(discover=False))

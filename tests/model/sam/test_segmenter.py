@@ -100,14 +100,16 @@ def test_tracking_with_sam(checkpoint: Path) -> None:
     operator = Track(sam=str(checkpoint), work_height_px=80, propose_every_s=0.08)
     operator.setup()
     assert operator._segmenter is not None
-    shown: list[int] = []
-    operator._segmenter.predictor.model.image_encoder.register_forward_hook(
-        lambda *_: shown.append(1)
-    )
-    made = [r for frame in frames_of([picture()] * 8) for r in operator.process([frame])]
+    sam, shown = operator._segmenter.predictor.model, []
+    # random weights would make nothing of what is in the picture
+    sam.mask_decoder.iou_prediction_head.layers[-1].bias.data.fill_(1.0)
+    sam.image_encoder.register_forward_hook(lambda *_: shown.append(1))
+    image = np.full((80, 120, 3), 60, np.uint8)
+    image[20:40, 20:50, 0] = image[45:65, 70:100, 1] = 200
+    made = [r for frame in frames_of([image] * 8) for r in operator.process([frame])]
     tracked = [r for r in made if isinstance(r, TrackedFrame)]
     assert len(tracked) == 8
-    assert tracked[-1].regions
+    assert len(tracked[-1].regions) == 2
     assert len(shown) == 1  # the same picture: searched and refined again and again, embedded once
     operator.close()
 

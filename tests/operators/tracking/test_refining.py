@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from model.synthetic.film import Film
+from operators.segmenting import load_segmenter
 from operators.tracking.appearance import colour_codes, histogram
 from operators.tracking.refining import Refiner
+from operators.tracking.resize import shrunk
 from operators.tracking.track_state import Track
 
 HW = (80, 120)
 SECOND = 10**9
+THING = (30, 20, 70, 50)
 
 
 def picture() -> NDArray[np.uint8]:
@@ -28,11 +34,12 @@ def box_mask(x0: int, y0: int, x1: int, y1: int) -> NDArray[np.uint8]:
     return mask
 
 
-def track(mask: NDArray[np.uint8]) -> Track:
-    look = histogram(colour_codes(picture()), mask > 0)
+def track(mask: NDArray[np.uint8], image: NDArray[np.uint8] | None = None) -> Track:
+    image = picture() if image is None else image
+    look = histogram(colour_codes(image), mask > 0)
     return Track(
-        soft=mask * np.uint8(255), left=0, top=0, hw=HW, look=look, strength=50.0, first_ns=0,
-        last_ns=0,
+        soft=mask * np.uint8(255), left=0, top=0, hw=mask.shape, look=look, strength=50.0,
+        first_ns=0, last_ns=0, hits=3,
     )  # fmt: skip
 
 
@@ -41,34 +48,44 @@ def shown(known: Track) -> NDArray[np.bool_]:
 
 
 class Says:
-    """Answers with masks that are given, and counts what it is asked."""
+    """Answers with a mask that is given and how good it is, and notes what it is asked."""
 
-    def __init__(self, mask: NDArray[np.uint8]) -> None:
-        self.mask = mask > 0
-        self.refined, self.searched = 0, 0
+    def __init__(self, mask: NDArray[np.uint8], quality: float = 0.9) -> None:
+        self.mask, self.quality = mask > 0, quality
+        self.refined, self.boxes = 0, 0
+        self.points: list[NDArray[np.float64]] = []
 
     def refine(self, image: Any, boxes: Any, masks: Any) -> NDArray[np.bool_]:
         assert masks.shape == (len(boxes), *HW)
         self.refined += len(boxes)
         return np.stack([self.mask] * len(boxes))
 
-    def propose(self, image: Any) -> list[NDArray[np.bool_]]:
-        self.searched += 1
-        return [self.mask, np.zeros(HW, bool)]
+    def in_boxes(self, image: Any, boxes: Any) -> tuple[Any, Any]:
+        self.boxes += len(boxes)
+        three = np.stack([self.mask, np.zeros(HW, bool), np.zeros(HW, bool)])
+        return np.stack([three] * len(boxes)), np.full((len(boxes), 3), self.quality)
+
+    def everything(self, image: Any, points: NDArray[np.float64]) -> list[Any]:
+        self.points.append(points)
+        made = (self.mask, self.quality), (self.mask, 0.5), (np.zeros(HW, bool), 0.99)
+        vague = np.zeros(HW, bool)
+        vague[60:75, 5:25] = True  # nothing ends there
+        made += ((vague, 0.9),)
+        return [SimpleNamespace(mask=mask, predicted_iou=quality) for mask, quality in made]
 
 
-def refine(segmenter: Says, refiner: Refiner, tracks: list[Track], time_ns: int) -> int:
-    return refiner.refine(segmenter, picture(), tracks, time_ns)  # type: ignore[arg-type]
+def refiner(segmenter: Any, **settings: Any) -> Refiner:
+    return Refiner(SECOND, segmenter=segmenter, **settings)
 
 
 def test_a_better_outline_is_taken() -> None:
     rough = track(box_mask(27, 18, 68, 52))
-    assert refine(Says(box_mask(30, 20, 70, 50)), Refiner(SECOND), [rough], 0) == 1
-    assert (shown(rough) == box_mask(30, 20, 70, 50)).all()
+    assert refiner(Says(box_mask(*THING))).refine(picture(), [rough], 0) == 1
+    assert (shown(rough) == box_mask(*THING)).all()
 
 
 def test_what_disagrees_is_not() -> None:
-    right = box_mask(30, 20, 70, 50)
+    right = box_mask(*THING)
     for wrong in (
         box_mask(30, 20, 45, 50),
         box_mask(28, 18, 72, 52),
@@ -76,23 +93,113 @@ def test_what_disagrees_is_not() -> None:
         right * 0,
     ):
         known = track(right)
-        assert refine(Says(wrong), Refiner(SECOND), [known], 0) == 0
+        assert refiner(Says(wrong)).refine(picture(), [known], 0) == 0
         assert (shown(known) == right).all()
 
 
-def test_the_budget_holds() -> None:
-    segmenter, refiner = Says(box_mask(30, 20, 70, 50)), Refiner(SECOND)
-    old, new = track(box_mask(30, 20, 70, 50)), track(box_mask(30, 20, 70, 50))
+def test_a_track_is_refined_when_it_is_new_and_in_pictures_that_are_searched() -> None:
+    segmenter = Says(box_mask(*THING))
+    asking = refiner(segmenter)
+    old, new = track(box_mask(*THING)), track(box_mask(*THING))
+    asked = []
     for frame in range(50):
         time_ns = frame * SECOND // 25
-        tracks = [old] if frame < 10 else [old, new]
-        found = refiner.proposals(segmenter, picture(), time_ns)  # type: ignore[arg-type]
-        assert [candidate.sure for candidate in found] in ([], [True])
-        refine(segmenter, refiner, tracks, time_ns)
-        refiner = pickle.loads(pickle.dumps(refiner))
-    # at 0 s and 1 s, and the new one at 0.4 s and 1.4 s
-    assert segmenter.refined == 4
-    assert segmenter.searched == 2
-    refiner.forget()
-    refiner.proposals(segmenter, picture(), 2 * SECOND - 1)  # type: ignore[arg-type]
-    assert segmenter.searched == 3
+        if frame % 5 == 0:
+            asking.search(picture(), time_ns, [])
+        asking.refine(picture(), [old] if frame < 12 else [old, new], time_ns)
+        asking = pickle.loads(pickle.dumps(asking))
+        assert asking.segmenter is None
+        asking.segmenter = segmenter  # type: ignore[assignment]
+        asked.append(segmenter.refined)
+    # the old one at once, and at 0.2 s and 1.2 s; the new one at 0.48 s and 1.2 s
+    wanted = [(0, 1), (5, 1), (12, 1), (30, 2)]
+    assert asked == [sum(n for at, n in wanted if frame >= at) for frame in range(50)]
+
+
+def test_objects_are_searched_for_in_the_second_round_of_a_shot_and_then_by_and_by() -> None:
+    segmenter = Says(box_mask(*THING))
+    asking = refiner(segmenter)
+    found = [asking.search(picture(), frame * SECOND // 5, []) for frame in range(12)]
+    assert [bool(f) for f in found] == [i in (1, 6, 11) for i in range(12)]
+    # what is empty, ends nowhere, or is not held to be good is not proposed
+    assert [[(c.box, c.sure) for c in f] for f in found if f] == [[(THING, True)]] * 3
+    asking.forget()
+    assert not asking.search(picture(), 3 * SECOND, [])
+    assert asking.search(picture(), 3 * SECOND + 1, [])
+
+
+def test_only_where_no_track_is_and_a_few_points_at_a_time() -> None:
+    segmenter = Says(box_mask(*THING))
+    asking = refiner(segmenter, most_points=20)
+    known = [track(box_mask(0, 0, 120, 40))]
+    for frame in range(12):
+        asking.search(picture(), frame * SECOND, known)
+    assert all(10 < len(points) <= 20 for points in segmenter.points)
+    asked = np.concatenate(segmenter.points)
+    assert asked[:, 1].min() > 40
+    # by and by, every point of a grid below the track
+    assert len(np.unique(asked, axis=0)) == 8 * len(np.unique(asked[:, 1])) > 20
+    hidden = track(box_mask(0, 0, 120, 40))
+    hidden.hide(0)
+    asking.search(picture(), 20 * SECOND, [hidden])
+    assert segmenter.points[-1][:, 1].min() < 40
+    none = refiner(segmenter, most_points=0)
+    assert not any(none.search(picture(), frame * SECOND, []) for frame in range(3))
+
+
+@pytest.mark.parametrize(
+    ("mask", "quality", "doubted"),
+    [
+        (box_mask(*THING), 0.3, False),  # poor, it says, but the very same
+        (box_mask(0, 60, 20, 80), 0.9, False),  # something is there
+        (box_mask(0, 60, 20, 80), 0.3, True),
+    ],
+)
+def test_what_it_makes_nothing_of_is_doubted(
+    mask: NDArray[np.uint8], quality: float, doubted: bool
+) -> None:
+    known = track(box_mask(*THING))
+    assert (known in refiner(Says(mask, quality)).doubts(picture(), [known])) == doubted
+
+
+def test_a_doubt_is_looked_into_again_and_ends_when_it_has_moved_for_long() -> None:
+    segmenter = Says(box_mask(0, 60, 20, 80), 0.3)
+    asking, known = refiner(segmenter), track(box_mask(*THING))
+    for hits in range(3, 30):
+        known.hits = hits
+        assert asking.doubts(picture(), [known]) == [known]
+    assert segmenter.boxes == 4  # after 3, 6, 12 and 24 proposals
+    known.moving = 8
+    assert not asking.doubts(picture(), [known])
+    known.moving, known.hits, segmenter.quality = 0, 48, 0.9
+    assert not asking.doubts(picture(), [known])
+
+
+def test_sam_nano_doubts_what_is_no_thing_and_hardly_any_thing() -> None:
+    asking = Refiner(SECOND, segmenter=load_segmenter("nano", device="cpu"))
+    things, others = [], []
+    for seed in range(9700, 9706):
+        frame = next(iter(Film(seed, seconds=2.0).frames()))
+        image = shrunk(frame.image, 360)
+        scale = image.shape[0] / frame.image.shape[0]
+        masks = [shrunk_mask(mask, scale, image.shape[:2]) for mask in frame.masks.values()]
+        masks = [mask for mask in masks if mask.sum() > 200]
+        drawn = np.any(masks, axis=0)
+        things += [(image, mask) for mask in masks]
+        for mask in masks:  # the same outlines where nothing is
+            away = np.roll(mask, (60, 90), (0, 1))
+            if not (away & drawn).any():
+                others.append((image, away))
+    doubted = [
+        sum(bool(asking.doubts(i, [track(m.view(np.uint8), i)])) for i, m in some) / len(some)
+        for some in (things, others)
+    ]
+    assert min(len(things), len(others)) > 10
+    assert doubted[0] < 0.1
+    assert doubted[1] > 0.7
+
+
+def shrunk_mask(mask: NDArray[np.bool_], scale: float, hw: tuple[int, ...]) -> NDArray[np.bool_]:
+    rows = np.minimum((np.arange(hw[0]) / scale).astype(int), mask.shape[0] - 1)
+    columns = np.minimum((np.arange(hw[1]) / scale).astype(int), mask.shape[1] - 1)
+    return np.ascontiguousarray(mask[np.ix_(rows, columns)])

@@ -61,8 +61,8 @@ def test_ours_beside_others(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     assert bench_tracking(films=1, seed=5001, seconds=6.0, json_path=path) == 0
     rows = {row["tracker"]: row for row in json.loads(path.read_text())["rows"]}
-    ours = rows["streamer, a search every picture"]
-    assert ours["hota"] > 0.5
+    ours = [row for name, row in rows.items() if name.startswith("streamer")]
+    assert len(ours) == 6  # three of ours, by boxes and by masks
     for name, row in rows.items():
         if not name.startswith("streamer"):
-            assert ours["hota"] > row["hota"], name
+            assert all(mine["hota"] > max(0.5, row["hota"]) for mine in ours), name

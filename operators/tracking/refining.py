@@ -77,7 +77,8 @@ class Refiner:
     def doubts(self, image_rgb: U8, tracks: Sequence[Track]) -> list[Track]:
         """Of tracks that would begin, those of which it makes nothing: asked for what lies in their
         boxes, it gives other masks, and holds them to be poor. They wait until twice as many
-        proposals say the same, when it is asked again, or until they have moved for long."""
+        proposals say the same, when it is asked again and has to give just them, or until they
+        have moved for long."""
         due = [t for t in tracks if t.hits >= 2 * t.doubted_hits and t.moving < _MOVED_ROUNDS]
         waiting = [t for t in tracks if t.hits < 2 * t.doubted_hits and t.moving < _MOVED_ROUNDS]
         if not due:
@@ -88,8 +89,9 @@ class Refiner:
         for track, masks, quality in zip(due, *answers, strict=True):
             own = track.window((0, 0, width, height)) > 127
             iou = (masks & own).sum(axis=(1, 2)) / np.maximum(1, (masks | own).sum(axis=(1, 2)))
+            sure = quality.max() >= _SURE and not track.doubted_hits
             track.doubted_hits = 0
-            if quality.max() < _SURE and iou.max() < _MAKES_SOMETHING:
+            if iou.max() < _MAKES_SOMETHING and not sure:
                 track.doubted_hits = track.hits
                 waiting.append(track)
         return waiting

@@ -172,6 +172,8 @@ def test_a_doubt_is_looked_into_again_and_ends_when_it_has_moved_for_long() -> N
     known.moving = 8
     assert not asking.doubts(picture(), [known])
     known.moving, known.hits, segmenter.quality = 0, 48, 0.9
+    assert asking.doubts(picture(), [known])  # now it has to give the very same
+    known.hits, segmenter.mask = 96, box_mask(*THING) > 0
     assert not asking.doubts(picture(), [known])
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.segmenting import TYPES, load_segmenter
+from operators.segmenting import NONE, TYPES, load_segmenter
 from operators.tracking.canvas_finding import sightings
 from operators.tracking.canvas_regions import CanvasRegions
 from operators.tracking.canvas_sightings import CanvasRegion
@@ -62,7 +62,7 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         close_up_share: how much of a close-up's width or height a region takes. The default suits
             osprey-nano, which was trained on such sizes; larger models see more from nearer.
         sam: SAM proposes regions too, in every window: "nano" for the model that comes with the
-            product, the folder of another sam-nano, a `sam_vit_*.pth` file, or "" for none.
+            product, the folder of another sam-nano, a `sam_vit_*.pth` file, or "none".
         sam_type: vit_b, vit_l or vit_h, the type of a `.pth` file.
         device: where SAM runs: "auto", "cpu", "cuda", ...
     """
@@ -77,7 +77,7 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
         min_area_share: float = 0.0002,
         min_short_side_px: int = 12,
         close_up_share: float = 0.15,
-        sam: str = "",
+        sam: str = NONE,
         sam_type: str = "vit_b",
         device: str = "auto",
     ) -> None:
@@ -109,7 +109,7 @@ class TrackCanvas(Operator[Frame | Event, CaptionRequest | Event]):
             WeightsError: when SAM is missing or does not fit.
         """
         self._canvas = Canvas(self.picture, self.cache)
-        if self.sam:
+        if self.sam != NONE:
             self._segmenter = load_segmenter(self.sam, self.sam_type, self.device)
 
     def process(self, items: Sequence[Frame | Event]) -> list[CaptionRequest | Event]:

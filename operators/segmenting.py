@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from model.sam.segmenter import Segmenter
 
 TYPES = ("vit_b", "vit_l", "vit_h")
+NONE = "none"
 
 
 def load_segmenter(sam: str, sam_type: str = "vit_b", device: str = "auto") -> Segmenter:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.segmenting import TYPES, load_segmenter
+from operators.segmenting import NONE, TYPES, load_segmenter
 from operators.tracking.refining import Refiner
 from operators.tracking.resize import full_size, shrunk
 from operators.tracking.track_state import Track as State
@@ -26,7 +26,8 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
 
     Gives one TrackedFrame for every frame, and the events `cut`, `track_start`, `track_end` (data:
     start_ns, end_ns, frames) and `stream_end`; other events pass through. A track shows up when it
-    was proposed several times in a row; it survives short occlusions. A cut ends all tracks.
+    was proposed several times in a row; it survives short occlusions. A cut ends all tracks. When
+    there are `max_tracks`, what comes besides is left out; `tracks_full` says so, once a shot.
 
     Two tracks that turn out to be one thing become the larger one: `track_merge` (track_id: the
     other one; data: other_track_id, the larger), then the other's `track_end`. When what one track
@@ -43,7 +44,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         work_height_px: pictures are tracked at this height.
         sam: SAM finds objects that nothing else does, says what is none, and refines outlines:
             "nano" for the model that comes with the product, the folder of another sam-nano, a
-            `sam_vit_*.pth` file, or "" for none.
+            `sam_vit_*.pth` file, or "none".
         sam_type: vit_b, vit_l or vit_h, the type of a `.pth` file.
         sam_every_s: seconds of media time between SAM's searches for objects; it then refines all
             outlines again.
@@ -108,7 +109,7 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
         Raises:
             WeightsError: when it is missing or does not fit.
         """
-        if self.sam:
+        if self.sam != NONE:
             self._segmenter = load_segmenter(self.sam, self.sam_type, self.device)
 
     def process(self, items: Sequence[Frame | Event]) -> list[TrackedFrame | Event]:
@@ -167,6 +168,12 @@ class Track(Operator[Frame | Event, TrackedFrame | Event]):
             if track.split_from_id:
                 events.append(_happened(stream_id, track, time_ns, "track_split",
                                         other_track_id=track.split_from_id))  # fmt: skip
+        if step.left_out:
+            data = {"reason": f"more to follow than {self.config.max_tracks} tracks (max_tracks): "
+                    "the rest is left out"}  # fmt: skip
+            events.append(
+                Event(stream_id=stream_id, time_ns=time_ns, kind="tracks_full", data=data)
+            )
         regions = self._regions(step, frame.hw)
         return [*events, TrackedFrame(frame=frame, regions=regions)]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.segmenting import NONE
 from operators.track import Track
 from operators.tracking.sam2_tracker import Sam2Tracker
 from operators.tracking.tracker import Step, Tracker
@@ -54,7 +55,7 @@ class TrackSam2(Track):
             min_area_share=min_area_share,
             max_tracks=max_tracks,
             work_height_px=work_height_px,
-            sam="",
+            sam=NONE,
             device=device,
         )
         self.forgets_at_cuts = False

@@ -18,7 +18,7 @@ log = logging.getLogger("streamer")
 log.addHandler(logging.NullHandler())
 
 FIELDS = ("stream_id", "record_id", "track_id", "step", "kind", "time_ns", "input", "stem", "state")
-_WARNINGS = ("input_error", "gap", "caption_error")
+_WARNINGS = ("input_error", "gap", "caption_error", "tracks_full")
 _DETAILS = ("track_start", "track_end")
 
 

@@ -266,10 +266,10 @@ class Event:
 
     Kinds emitted by the product itself: `cut`, `track_start`, `track_end` (data: start_ns,
     end_ns, frames), `track_merge` (data: other_track_id, which goes on), `track_split` (data:
-    other_track_id, for a part of which it was taken), `stream_end` (data: frames), `gap` (data:
-    reason, frames, until_ns), `input_error` and `caption_error` (data: reason), and those of
-    `operators.rules` (data: rule; other_track_id for two tracks). What became known later than it
-    happened says when in data as `known_ns`, and is ordered by that.
+    other_track_id, for a part of which it was taken), `tracks_full` (data: reason), `stream_end`
+    (data: frames), `gap` (data: reason, frames, until_ns), `input_error` and `caption_error` (data:
+    reason), and those of `operators.rules` (data: rule; other_track_id for two tracks). What became
+    known later than it happened says when in data as `known_ns`, and is ordered by that.
     """
 
     stream_id: str

@@ -25,7 +25,7 @@ from streamer.stored import read_mixed
 
 Stored = TrackedFrame | Caption | Event
 _MARKS = "marks"
-_OF_THE_TRACKER = ("cut", "track_start", "track_end", "track_merge", "track_split")
+_OF_THE_TRACKER = ("cut", "track_start", "track_end", "track_merge", "track_split", "tracks_full")
 
 
 class NotJoinable(StreamerError):  # noqa: N818 - not a failure: the film is run in one

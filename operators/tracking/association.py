@@ -53,6 +53,7 @@ class Associator:
     time_ns: int
     least_area_px: int
     max_tracks: int
+    left_out: int = 0  # candidates that would have begun a track, were there not `max_tracks`
     _taken: list[tuple[Track, Candidate]] = field(default_factory=list)
 
     def run(self, candidates: list[Candidate]) -> None:
@@ -287,6 +288,7 @@ class Associator:
 
     def _begin(self, candidate: Candidate, split_from_id: int = 0) -> None:
         if sum(t.visible for t in self.tracks) >= self.max_tracks:
+            self.left_out += 1
             return
         self.tracks.append(
             Track(

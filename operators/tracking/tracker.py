@@ -72,9 +72,11 @@ class TrackerConfig:
 class Step:
     """What a frame changed; `ended` have an id, `visible` are confirmed and in the picture.
     `candidates` are the proposals, of a picture that was searched for objects; `parts` are shown
-    with the track that they are `part_of`."""
+    with the track that they are `part_of`. `left_out` is how many candidates could begin no track
+    for lack of room, when that happens for the first time in a shot."""
 
     cut: bool = False
+    left_out: int = 0
     candidates: tuple[Candidate, ...] = ()
     parts: tuple[Track, ...] = ()
     visible: tuple[Track, ...] = ()
@@ -92,6 +94,7 @@ class Tracker:
     _next_id: int = 1
     _before: U8 | None = None
     _proposed_ns: int | None = None
+    _full: bool = False
     _to_world: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
     _background: RestingBackground = field(default_factory=RestingBackground)
     _cuts: CutDetector = field(default_factory=CutDetector)
@@ -210,6 +213,7 @@ class Tracker:
     ) -> Step:
         started: list[Track] = []
         candidates: list[Candidate] = []
+        left_out = 0
         if (cut or motion is None) and self.config.discover:
             self._proposed_ns = None
         if self.wants_proposals(time_ns):
@@ -218,7 +222,10 @@ class Tracker:
             candidates, edges = self._candidates(image_rgb, time_ns, motion, aid)
             least_px = self._least_area_px(*image_rgb.shape[:2])
             most = self._most_visible()
-            Associator(self.tracks, codes, edges, time_ns, least_px, most).run(candidates)
+            matching = Associator(self.tracks, codes, edges, time_ns, least_px, most)
+            matching.run(candidates)
+            if self.config.discover and not self._full:
+                left_out, self._full = matching.left_out, matching.left_out > 0
             height, width = edges.shape
             panned = self._locate(width / 2, height / 2)
             relate(self.tracks, time_ns, panned)
@@ -236,6 +243,7 @@ class Tracker:
         parts = [t for t in self.tracks if t.visible and t.part_of is not None]
         return Step(
             cut=cut,
+            left_out=left_out,
             parts=tuple(parts),
             candidates=tuple(candidates),
             visible=tuple(sorted(visible, key=lambda t: t.track_id)),
@@ -326,6 +334,7 @@ class Tracker:
     def _end_all(self) -> tuple[Track, ...]:
         ended = tuple(sorted((t for t in self.tracks if t.track_id), key=lambda t: t.track_id))
         self.tracks = []
+        self._full = False
         self._background = RestingBackground()
         self._to_world = np.eye(3)
         return ended

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from model.evaluation.tracks import Overlaps, box_iou, came_back, join, score_tracks
 from model.synthetic.film import Film, FilmFrame
-from operators.segmenting import load_segmenter
+from operators.segmenting import NONE, load_segmenter
 from operators.track import Track
 from operators.tracking.refining import Refiner
 from operators.tracking.resize import shrunk
@@ -116,7 +116,7 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
 
 def bench_soak(frames: int, *, seed: int, json_path: Path | None) -> int:
     """Memory over an endless film of 640x360 px: after a tenth of the frames and at the end."""
-    operator = Track(sam="")
+    operator = Track(sam=NONE)
     process = psutil.Process()
     rss: list[tuple[int, int]] = []
     tracks: set[int] = set()
@@ -143,7 +143,7 @@ def bench_objects(counts: list[int], *, json_path: Path | None, frames: int = 60
     """Time per frame of 1280x720 px against the number of objects in it."""
     rows: list[dict[str, Any]] = []
     for n in counts:
-        operator = Track(max_tracks=max(n, 1), sam="")
+        operator = Track(max_tracks=max(n, 1), sam=NONE)
         times, cpu, seen = [], [], []
         for index, image in zip(range(frames), _crowd(n), strict=False):
             start_s, start_cpu_s = time.perf_counter(), time.process_time()

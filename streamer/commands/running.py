@@ -130,6 +130,10 @@ def show(report: RunReport) -> None:
         err.print(f"{report.restarts} workers died and were replaced; nothing is missing")
     for reason in report.input_errors:
         notice("partial", "yellow", reason)
+    if full := report.events.get("tracks_full"):
+        shots = "a shot" if full == 1 else f"{full} shots"
+        notice("full", "yellow", f"{shots} had more to follow than max_tracks allows; the rest was "
+               "left out (--set track.max_tracks=N)")  # fmt: skip
     if report.stopped:
         notice("stopped", "yellow", "everything finished so far is written")
 

@@ -12,7 +12,7 @@ from streamer.clock import format_ns
 from streamer.interfaces import Sink
 from streamer.records import Caption, Event, StreamInfo
 
-_COLOURS = {"input_error": "red", "gap": "yellow", "caption_error": "red"}
+_COLOURS = {"input_error": "red", "gap": "yellow", "caption_error": "red", "tracks_full": "yellow"}
 
 
 class Console(Sink[Caption | Event]):

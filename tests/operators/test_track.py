@@ -121,3 +121,16 @@ def test_settings_are_checked() -> None:
     pytest.importorskip("model.sam.segmenter")
     with pytest.raises(WeightsError, match="no such SAM checkpoint"):
         Track(sam="nowhere.pth").setup()
+
+
+def test_it_says_once_a_shot_that_there_are_too_many_to_follow() -> None:
+    operator = Track(work_height_px=240, max_tracks=1)
+    shots = [*moving(12), *(picture(9, [(40, 40, 60, 60, RED), (220, 90, 60, 50, BLUE)]),) * 12]
+    made = [r for frame in frames_of(shots) for r in operator.process([frame])]
+    assert max(len(r.regions) for r in made if isinstance(r, TrackedFrame)) == 1
+    full = [r for r in made if isinstance(r, Event) and r.kind == "tracks_full"]
+    (cut,) = [r for r in made if isinstance(r, Event) and r.kind == "cut"]
+    assert [e.time_ns < cut.time_ns for e in full] == [True, False]
+    assert all("than 1 tracks" in e.data["reason"] for e in full)
+    # two are no more than two
+    assert not [e for e in run(moving(12))[1] if e.kind == "tracks_full"]

@@ -140,6 +140,7 @@ def test_500_proposals_make_at_most_max_tracks() -> None:
         step = tracker.step(image, i * 200_000_000, Proposes(extra))
         assert len(step.candidates) >= 500
         assert len(tracker.tracks) <= 24
+        assert step.left_out == (476 if i == 0 else 0)  # said once
     assert len(step.visible) == 24
 
 

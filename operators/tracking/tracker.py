@@ -116,13 +116,11 @@ class Tracker:
         if before is not None and before.shape == gray.shape:
             motion = measure_motion(before, gray)
         cut = self.config.discover and self._cuts.is_cut(image_rgb, time_ns, motion)
-        if motion is None:
-            return self._discover(image_rgb, time_ns, None, aid, self._end_all())
-        if cut:
-            ended = self._end_all()
+        if motion is None or cut:
             if aid is not None:
                 aid.forget()
-            return self._discover(image_rgb, time_ns, None, aid, ended, cut=True)
+            ended, cut = self._end_all(), cut and motion is not None
+            return self._discover(image_rgb, time_ns, None, aid, ended, cut=cut)
         camera = np.vstack([motion.camera, (0, 0, 1)])
         self._to_world = self._to_world @ np.linalg.inv(camera)
         codes = colour_codes(image_rgb)

@@ -27,10 +27,18 @@ SETTINGS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def same(sam: Any, image: NDArray[np.uint8], values: dict[str, Any]) -> int:
+def same(
+    sam: Any,
+    image: NDArray[np.uint8],
+    values: dict[str, Any],
+    points: NDArray[np.float64] | None = None,
+) -> int:
     """How many masks there are; they have to be the generator's."""
-    wanted = SamAutomaticMaskGenerator(sam, **values).generate(image)
-    found = find_everything(sam, image, Everything(**values))
+    grid: dict[str, Any] = {}
+    if points is not None:
+        grid = {"points_per_side": None, "point_grids": [points / image.shape[1::-1]]}
+    wanted = SamAutomaticMaskGenerator(sam, **{**values, **grid}).generate(image)
+    found = find_everything(sam, image, Everything(**values), points=points)
     assert len(found) == len(wanted)
     for ours, theirs in zip(found, wanted, strict=True):
         assert (ours.mask != theirs["segmentation"]).mean() < 1e-3
@@ -58,6 +66,12 @@ def test_real_masks_are_the_generators() -> None:
         cv2.circle(image, (45 + 75 * i, 60 + 20 * i), 16 + 6 * i, colour, -1)
     values = {"points_per_side": 8, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.5}
     assert same(sam, image, values) >= 4
+
+
+def test_points_take_the_place_of_a_grid() -> None:
+    points = np.array([(20.0, 30.0), (61.5, 12.0), (90.0, 70.0)])
+    assert same(sure_sam(), picture(), SETTINGS[0], points) >= 6
+    assert find_everything(sure_sam(), picture(), Everything(), points=points[:0]) == []
 
 
 def test_nothing_good_is_nothing() -> None:

@@ -116,7 +116,8 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
 
 def bench_soak(frames: int, *, seed: int, json_path: Path | None) -> int:
     """Memory over an endless film of 640x360 px: after a tenth of the frames and at the end."""
-    operator = Track(sam=NONE)
+    operator = Track()
+    operator.setup()
     process = psutil.Process()
     rss: list[tuple[int, int]] = []
     tracks: set[int] = set()

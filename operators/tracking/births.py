@@ -22,7 +22,7 @@ _WAY_PX, _PAN_ERROR = 3.0, 0.05  # of the camera's way
 # a frame; flow goes astray by less, or for less than so many rounds; at the border, where things
 # come and go, by more
 _RESTS_PX, _ROUNDS, _FAST_PX = 0.6, 3, 4.0
-_DARTS = 0.25  # of its own size, a frame
+_DARTS = 0.6  # of its own size, a frame
 
 
 def observe(track: Track, edges: NDArray[np.uint8]) -> None:
@@ -42,8 +42,8 @@ def observe(track: Track, edges: NDArray[np.uint8]) -> None:
 def hits_wanted(track: Track, usual: int) -> int:
     """How often it has to be proposed: twice as often as `usual` when it darts, for the flow loses
     most of such, as a ball, as soon as they are found."""
-    speed = float(np.hypot(*track.velocity))
-    return usual * 2 if speed > _DARTS * track.area_px**0.5 else usual
+    darts = float(np.hypot(*track.velocity)) > _DARTS * track.area_px**0.5
+    return usual * 2 if darts else usual
 
 
 def is_closed_off(track: Track, edges: NDArray[np.uint8], panned: NDArray[np.float64]) -> bool:

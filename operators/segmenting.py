@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from model.sam.segmenter import Segmenter
 
 TYPES = ("vit_b", "vit_l", "vit_h")
-NONE = "none"
+NANO, NONE = "nano", "none"
 
 
 def load_segmenter(sam: str, sam_type: str = "vit_b", device: str = "auto") -> Segmenter:
@@ -26,21 +27,18 @@ def load_segmenter(sam: str, sam_type: str = "vit_b", device: str = "auto") -> S
     Raises:
         WeightsError: when it is missing or does not fit, or segment-anything is not installed.
     """
-    nano = sam == "nano" or Path(sam).is_dir()
-    if not nano and not Path(sam).is_file():  # said before anything is loaded
+    if sam != NANO and not Path(sam).exists():  # said before anything is loaded
         raise WeightsError(
             f"{sam}: no such SAM checkpoint; download one from the segment-anything page, or say "
             "nano"
         )
-    try:
-        from model.sam.segmenter import Segmenter
+    if find_spec("segment_anything") is None:
+        raise WeightsError("sam needs segment-anything; pip install segment-anything")
+    from model.sam.segmenter import Segmenter
 
-        if nano:
-            return Segmenter.nano("sam-nano" if sam == "nano" else sam, device=device)
+    try:
+        if sam == NANO or Path(sam).is_dir():
+            return Segmenter.nano("sam-nano" if sam == NANO else sam, device=device)
         return Segmenter.from_checkpoint(sam, kind=sam_type, device=device)
-    except ModuleNotFoundError as error:
-        if error.name != "segment_anything":
-            raise
-        raise WeightsError("sam needs segment-anything; pip install segment-anything") from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{sam}: {error}") from error

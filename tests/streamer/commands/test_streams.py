@@ -37,7 +37,7 @@ source:
   use: streamer.sources.live.LiveVideo
   with: {urls: {cam: "${input}"}, sample_fps: 10, connect_s: 3, stall_s: 5}
 steps:
-  track: {use: operators.track.Track, with: {work_height_px: 64}}
+  track: {use: operators.track.Track, with: {work_height_px: 64, sam: none}}
 sinks:
   - {use: streamer.sinks.console.Console, from: [track]}
   - {use: streamer.sinks.jsonl.JsonLines, from: [track], with: {path: "${out}/live.jsonl"}}

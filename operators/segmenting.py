@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +24,13 @@ def load_segmenter(sam: str, sam_type: str = "vit_b", device: str = "auto") -> S
         device: "auto", "cpu", "cuda", "cuda:1", ...
 
     Raises:
-        WeightsError: when it is missing or does not fit, or segment-anything is not installed.
+        WeightsError: when it is missing or does not fit.
     """
     if sam != NANO and not Path(sam).exists():  # said before anything is loaded
         raise WeightsError(
             f"{sam}: no such SAM checkpoint; download one from the segment-anything page, or say "
             "nano"
         )
-    if find_spec("segment_anything") is None:
-        raise WeightsError("sam needs segment-anything; pip install segment-anything")
     from model.sam.segmenter import Segmenter
 
     try:

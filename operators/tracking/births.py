@@ -58,13 +58,18 @@ def is_closed_off(track: Track, edges: NDArray[np.uint8], panned: NDArray[np.flo
     cut = track.cut_share()
     if outlined_share(track, edges) < _OUTLINED * (1 - cut):
         return False
-    if track.moving >= _ROUNDS and float(np.hypot(*track.velocity)) > _FAST_PX:
+    if is_fast(track):
         return True
     if cut < _CUT:
         return not (track.plain and track.strength < _FAINT_EDGE) or _has_gone(track, panned)
     if track.plain and track.strength < _STRONG_EDGE:
         return False
     return track.moving >= _ROUNDS or (cut < _MOST_CUT and track.strength > _CLEAR_EDGE)
+
+
+def is_fast(track: Track) -> bool:
+    """Whether it goes so fast, and for so many rounds, that it is surely a thing."""
+    return track.moving >= _ROUNDS and float(np.hypot(*track.velocity)) > _FAST_PX
 
 
 def is_ground(track: Track) -> bool:

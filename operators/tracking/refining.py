@@ -8,13 +8,14 @@ and is believed only where it agrees with what the flow and the edges say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.tracking.births import is_fast
 from operators.tracking.candidate import Candidate, make_candidate, outlined_share, overlap
 from operators.tracking.proposals import edge_strength
 from operators.tracking.track_state import Track
@@ -43,9 +44,9 @@ class Refiner:
     """
 
     every_ns: int
-    most_points: int = 8
+    most_points: int
     segmenter: Segmenter | None = None
-    _searched_ns: int | None = field(default=None)
+    _searched_ns: int | None = None
     _turn: int = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,9 +79,10 @@ class Refiner:
         """Of tracks that would begin, those of which it makes nothing: asked for what lies in their
         boxes, it gives other masks, and holds them to be poor. They wait until twice as many
         proposals say the same, when it is asked again and has to give just them, or until they
-        have moved for long."""
-        due = [t for t in tracks if t.hits >= 2 * t.doubted_hits and t.moving < _MOVED_ROUNDS]
-        waiting = [t for t in tracks if t.hits < 2 * t.doubted_hits and t.moving < _MOVED_ROUNDS]
+        have moved for long, or fast."""
+        resting = [t for t in tracks if t.moving < _MOVED_ROUNDS and not is_fast(t)]
+        due = [t for t in resting if t.hits >= 2 * t.doubted_hits]
+        waiting = [t for t in resting if t.hits < 2 * t.doubted_hits]
         if not due:
             return waiting
         height, width = image_rgb.shape[:2]

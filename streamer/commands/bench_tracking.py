@@ -46,13 +46,13 @@ def bench_tracking(*, films: int, seed: int, seconds: float, json_path: Path | N
     spent_s: dict[str, float] = {}
     back: dict[str, list[bool]] = {}
     frames = 0
-    sam = load_segmenter("nano")
+    usual, sam = Track(), load_segmenter("nano")
     others, lacking = box_trackers(fps=25.0, hidden_s=TrackerConfig().hidden_s)
     for number in range(seed, seed + films):
         film = Film(number, seconds=seconds)
         ours = {_USUAL: Tracker(TrackerConfig()), _ALONE: Tracker(TrackerConfig()),
                 _EVERY: Tracker(TrackerConfig(propose_every_s=1e-9))}  # fmt: skip
-        refiner = Refiner(Track().sam_every_ns, segmenter=sam)
+        refiner = Refiner(usual.sam_every_ns, usual.sam_points, sam)
         updates = {name: begin() for name, begin in others.items()}
         made: dict[str, list[Overlaps]] = {}
         shares: dict[int, dict[int, float]] = {}

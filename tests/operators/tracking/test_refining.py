@@ -74,8 +74,8 @@ class Says:
         return [SimpleNamespace(mask=mask, predicted_iou=quality) for mask, quality in made]
 
 
-def refiner(segmenter: Any, **settings: Any) -> Refiner:
-    return Refiner(SECOND, segmenter=segmenter, **settings)
+def refiner(segmenter: Any, most_points: int = 8) -> Refiner:
+    return Refiner(SECOND, most_points, segmenter)
 
 
 def test_a_better_outline_is_taken() -> None:
@@ -178,7 +178,7 @@ def test_a_doubt_is_looked_into_again_and_ends_when_it_has_moved_for_long() -> N
 
 
 def test_sam_nano_doubts_what_is_no_thing_and_hardly_any_thing() -> None:
-    asking = Refiner(SECOND, segmenter=load_segmenter("nano", device="cpu"))
+    asking = refiner(load_segmenter("nano", device="cpu"))
     things, others = [], []
     for seed in range(9700, 9706):
         frame = next(iter(Film(seed, seconds=2.0).frames()))

@@ -152,10 +152,20 @@ class Segmenter:
         return np.concatenate(best)
 
     def in_boxes(
-        self, image: Image, boxes_xyxy: NDArray[np.float32]
+        self,
+        image: Image,
+        boxes_xyxy: NDArray[np.float32],
+        points_xy: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """SAM's three masks (Nx3xHxW) for each of N boxes, and what it holds their IoUs to be."""
-        answers = self.ask(image, Prompts(boxes=boxes_xyxy))
+        """SAM's three masks (Nx3xHxW) for each of N boxes, and what it holds their IoUs to be.
+
+        Args:
+            points_xy: Nx2 pixels, one inside each object.
+        """
+        points = labels = None
+        if points_xy is not None:
+            points, labels = points_xy[:, None], np.ones((len(points_xy), 1), np.intp)
+        answers = self.ask(image, Prompts(boxes=boxes_xyxy, points=points, labels=labels))
         return answers.masks, answers.quality
 
     def ask(self, image: Image, prompts: Prompts, *, three: bool = True) -> Answers:

@@ -41,6 +41,7 @@ _FILLED, _PATIENCE, _KNOWN = 0.7, 4, 12
 _CRUMBS = 0.05
 # of a track's area: two pieces that are two things hold most of it, each a good deal
 _MOST, _PIECE = 0.6, 0.15
+_WITHERED = 0.5  # of what it usually has: the flow has lost the rest
 
 
 @dataclass(eq=False)
@@ -147,15 +148,16 @@ class Associator:
         if candidate is not None:
             self._take_mask(track, candidate)
 
-    def _take_mask(self, track: Track, candidate: Candidate) -> None:
-        """The candidate's mask, unless the track's own outline lies on clearer edges."""
+    def _take_mask(self, track: Track, candidate: Candidate) -> bool:
+        """The candidate's mask, unless the track's own outline lies on clearer edges; whether."""
         own = rim_strength(track, self.edges) if track.area_px else 0.0
         if track.given or candidate.strength < 0.85 * own:
-            return
+            return False
         _take(track, candidate)
         track.strength = 0.7 * track.strength + 0.3 * candidate.strength
         track.usual_area_px = 0.7 * track.usual_area_px + 0.3 * candidate.area_px
         self._taken.append((track, candidate))
+        return True
 
     @staticmethod
     def _swollen(track: Track, candidate: Candidate) -> bool:
@@ -199,10 +201,16 @@ class Associator:
                 _take(track, candidate)  # however clear the edges of the piece
                 track.usual_area_px = candidate.area_px
             return True
-        young = track.hits < 8 or track.touches_border() or track.grown >= 6
-        if track.grown >= 2 and young and candidate.strength > 0.6 * track.strength:
-            self._support(track, candidate)
-            track.usual_area_px = candidate.area_px
+        withered = track.area_px < _WITHERED * track.usual_area_px
+        may_grow = track.hits < 8 or withered or track.touches_border() or track.grown >= 6
+        if track.grown >= 2 and may_grow and candidate.strength > 0.6 * track.strength:
+            # an outline that is not taken says nothing for the piece, which gives way to a far
+            # larger one while it has no id
+            taken = self._take_mask(track, candidate)
+            if taken:
+                self._support(track, None)
+            if taken or not track.track_id:
+                track.usual_area_px = candidate.area_px
         return True
 
     def _of_one_thing(self, candidate: Candidate, pieces: list[Track]) -> bool:
@@ -214,6 +222,10 @@ class Associator:
         crumbs = filled - max(t.area_px for t in pieces) / candidate.area_px < _CRUMBS
         apart = max(float(np.hypot(*(t.velocity - pieces[0].velocity))) for t in pieces)
         known = sum(t.hits >= _KNOWN for t in pieces)
+        first = pieces[0]
+        little = first.hits >= _KNOWN and first.area_px < _PIECE * candidate.area_px
+        if little and outlined_share(first, self.edges) > _CLEAR:
+            return False  # known well, and all there: it stands before what holds it
         return apart < 0.2 and (crumbs or (filled < _FILLED and known < 2))
 
     def _split(

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.candidate import Candidate, meeting
+from operators.tracking.candidate import Candidate, common_px, meeting
 from operators.tracking.track_state import Beside, Track
 
 Vector = NDArray[np.float64]
@@ -64,6 +64,22 @@ def relate(tracks: Sequence[Track], time_ns: int, panned: Vector) -> None:
             small.part_of, small.beside = whole, _beside(small, whole, panned)
         young = not small.alone and time_ns - small.first_ns < _PATIENCE_NS
         small.undecided = small.part_of is None and bool(moving or (young and tiny))
+
+
+def complete(piece: Track, whole: Candidate, tracks: Sequence[Track]) -> None:
+    """Make a track that has no id yet the whole that it is a piece of, with what else lies in it;
+    what has an id there has it first."""
+    inside = [
+        t
+        for t in tracks
+        if t is not piece and t.visible and common_px(t, whole) > 0.5 * max(1, t.area_px)
+    ]
+    if any(t.track_id for t in inside):
+        return
+    for other in inside:
+        other.visible, other.merged_into = False, piece
+    piece.set_mask(whole.inside * np.uint8(255), *whole.box[:2])
+    piece.usual_area_px, piece.strength = whole.area_px, whole.strength
 
 
 def leader(track: Track) -> Track | None:

@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.births import is_fast
-from operators.tracking.candidate import Candidate, make_candidate, outlined_share, overlap
+from operators.tracking.candidate import (
+    Candidate,
+    common_px,
+    make_candidate,
+    outlined_share,
+    overlap,
+)
 from operators.tracking.proposals import edge_strength
 from operators.tracking.track_state import Track
 
@@ -31,6 +37,10 @@ _AGREES = 0.6
 _SURE, _OUTLINED = 0.66, 0.7
 _MAKES_SOMETHING = 0.65  # IoU with one of its three masks
 _MOVED_ROUNDS = 8
+# a whole is so much larger than its piece, of which it holds so much, and looked for so far around
+# it (of its longer side)
+_LARGER, _HOLDS, _AROUND = 1.3, 0.95, 0.5
+_CLOSED = 0.8  # the share of its outline that lies on edges
 
 
 @dataclass(eq=False)
@@ -73,6 +83,29 @@ class Refiner:
             if outlined_share(candidate, edges) >= _OUTLINED:
                 # the next search is long after what is proposed otherwise is seen several times
                 found.append(replace(candidate, sure=True))
+        return found
+
+    def wholes(self, image_rgb: U8, tracks: Sequence[Track]) -> list[tuple[Track, Candidate]]:
+        """Of tracks that would begin, those that are pieces, each with the whole that it is sure
+        of when asked for what is at the track's middle, in a wider box: a tree, of a stripe."""
+        due = [t for t in tracks if t.area_px and t.hits >= 2 * t.doubted_hits]
+        if not due:
+            return []
+        boxes = [t.padded(round(_AROUND * max(np.subtract(t.box[2:], t.box[:2])))) for t in due]
+        middles = np.array([_inmost(t) for t in due], np.float32)
+        answers = self._asked().in_boxes(image_rgb, np.array(boxes, np.float32), middles)
+        edges, found = edge_strength(image_rgb), []
+        for track, masks, quality in zip(due, *answers, strict=True):
+            for k in np.argsort(-quality):
+                whole = make_candidate(masks[k].view(np.uint8), edges)
+                if whole is None or quality[k] < _SURE:
+                    break
+                if whole.area_px < _LARGER * track.area_px:
+                    continue
+                holds = common_px(whole, track) > _HOLDS * track.area_px
+                if holds and outlined_share(whole, edges) > _CLOSED:
+                    found.append((track, whole))
+                    break
         return found
 
     def doubts(self, image_rgb: U8, tracks: Sequence[Track]) -> list[Track]:
@@ -144,3 +177,10 @@ class Refiner:
         stride = max(1, -(-len(points) // self.most_points))
         self._turn += 1
         return np.asarray(points[self._turn % stride :: stride])
+
+
+def _inmost(track: Track) -> tuple[float, float]:
+    """The pixel (x, y) that lies deepest inside."""
+    padded = cv2.copyMakeBorder(track.inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    y, x = divmod(int(cv2.distanceTransform(padded, cv2.DIST_L2, 3).argmax()), padded.shape[1])
+    return track.box[0] + x - 1, track.box[1] + y - 1

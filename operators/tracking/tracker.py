@@ -22,7 +22,7 @@ from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import share_pixels, weigh
 from operators.tracking.flow import Motion, measure_motion
 from operators.tracking.following import judge, propagate
-from operators.tracking.parts import relate, without_crumbs
+from operators.tracking.parts import complete, relate, without_crumbs
 from operators.tracking.proposals import (
     changed_candidates,
     edge_strength,
@@ -41,6 +41,9 @@ class Aid(Protocol):
 
     def search(self, image_rgb: U8, time_ns: int, tracks: Sequence[Track]) -> list[Candidate]:
         """More proposals for a picture that is searched for objects."""
+
+    def wholes(self, image_rgb: U8, tracks: Sequence[Track]) -> list[tuple[Track, Candidate]]:
+        """Of tracks that would get an id, those that are pieces of larger things, each with it."""
 
     def doubts(self, image_rgb: U8, tracks: Sequence[Track]) -> list[Track]:
         """Of tracks that would get an id, those that are no things as yet."""
@@ -228,8 +231,7 @@ class Tracker:
             panned = self._locate(width / 2, height / 2)
             relate(self.tracks, time_ns, panned)
             ready = self._ready(edges, panned)
-            whole = [t for t in ready if t.part_of is None]
-            started = self._confirm(ready, [] if aid is None else aid.doubts(image_rgb, whole))
+            started = self._confirm(*self._examine(image_rgb, ready, codes, aid))
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
         for track in self.tracks:
@@ -303,6 +305,20 @@ class Tracker:
             if own_mask or is_closed_off(track, edges, panned):
                 ready.append(track)
         return ready
+
+    def _examine(
+        self, image_rgb: U8, ready: list[Track], codes: Codes, aid: Aid | None
+    ) -> tuple[list[Track], list[Track]]:
+        """Those that are ready for an id, pieces made whole; and those that are doubted."""
+        if aid is None:
+            return ready, []
+        for piece, whole in aid.wholes(image_rgb, [t for t in ready if t.part_of is None]):
+            if piece.visible:
+                complete(piece, whole, self.tracks)
+                x0, y0, x1, y1 = piece.box
+                piece.set_look(histogram(codes[y0:y1, x0:x1], piece.inside > 0))
+        ready = [t for t in ready if t.visible]
+        return ready, aid.doubts(image_rgb, [t for t in ready if t.part_of is None])
 
     def _confirm(self, ready: Sequence[Track], doubted: Sequence[Track]) -> list[Track]:
         """Give them ids: those of lost tracks, or new ones to those that are not doubted."""

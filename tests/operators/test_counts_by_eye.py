@@ -1,7 +1,6 @@
 """Real footage of fixed cameras, where everything that passes was counted by eye.
 
-Frames and boxes were read off the pictures. Counted without SAM: sam-nano, which has never seen
-glass, finds one bottle ("second right") whole half a second later.
+Frames and boxes were read off the pictures.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ BOTTLES = {
 LATE = {"second middle": 42}
 
 
-def tracked(path: Path, sam: str = "none") -> list[TrackedFrame]:
+def tracked(path: Path, sam: str = "nano") -> list[TrackedFrame]:
     operator = Track(sam=sam)
     operator.setup()
     with av.open(str(path)) as container:
@@ -79,8 +78,9 @@ def test_every_car_is_one_track_from_entering_to_leaving(media_dir: Path) -> Non
 
 
 @pytest.mark.slow
-def test_every_bottle_is_one_track_from_entering_to_leaving(media_dir: Path) -> None:
-    frames = tracked(media_dir / "conveyor_bottles.mp4")
+@pytest.mark.parametrize("sam", ["nano", "none"])
+def test_every_bottle_is_one_track_from_entering_to_leaving(media_dir: Path, sam: str) -> None:
+    frames = tracked(media_dir / "conveyor_bottles.mp4", sam)
     span = spans(frames)
     bottles: set[tuple[str, int]] = set()
     wrong = []
@@ -108,7 +108,7 @@ def test_every_bottle_is_one_track_from_entering_to_leaving(media_dir: Path) -> 
 def test_tracks_do_not_flicker_where_the_camera_moves_or_much_goes_on(media_dir: Path) -> None:
     frames = Counter[tuple[str, int]]()
     for name in ("birdcartoon", "cyclist", "dog", "pingpong", "skateboarder"):
-        for item in tracked(media_dir / f"{name}.mp4", "nano"):
+        for item in tracked(media_dir / f"{name}.mp4"):
             frames.update((name, region.track_id) for region in item.regions)
     short = [key for key, n in frames.items() if n < 5]
     assert len(frames) > 40

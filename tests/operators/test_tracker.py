@@ -48,6 +48,9 @@ class Proposes:
     def search(self, image_rgb: np.ndarray, time_ns: int, tracks: Any) -> list[Candidate]:
         return list(self.candidates)
 
+    def wholes(self, image_rgb: np.ndarray, tracks: Any) -> list[tuple[Track, Candidate]]:
+        return []
+
     def doubts(self, image_rgb: np.ndarray, tracks: Any) -> list[Track]:
         return []
 

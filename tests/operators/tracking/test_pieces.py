@@ -79,6 +79,33 @@ def test_pieces_of_one_thing_become_one_track() -> None:
     assert bottom.area_px == inside(*WHOLE).sum()
 
 
+def test_what_withered_takes_its_outline_back_soon() -> None:
+    image = glass()
+    known = [piece((105, 60, 112, 100), 1, image), piece((105, 60, 112, 100), 1, image)]
+    for track, usual in zip(known, (280, 3000), strict=True):
+        track.hits, track.usual_area_px, track.strength = 20, usual, 5.0
+        rounds(3, [track], image)
+    assert known[0].area_px < 300  # never was larger: it is watched for longer
+    assert known[1].area_px == inside(*WHOLE).sum()
+
+
+def test_a_larger_outline_that_is_not_taken_says_nothing_for_a_piece() -> None:
+    image = glass()
+    label = piece((100, 40, 140, 54), 0, image)
+    label.strength = 200.0  # far clearer than the whole
+    rounds(6, [label], image)
+    assert label.hits == 3
+
+
+def test_what_is_known_well_is_not_taken_by_what_lies_around_it() -> None:
+    image = glass()
+    for hits, taken in ((40, False), (3, True)):
+        cap, other = piece((100, 40, 140, 55), 1, image), piece((104, 80, 136, 90), 2, image)
+        cap.hits = hits
+        rounds(6, [cap, other], image)
+        assert (cap.area_px == inside(*WHOLE).sum()) == taken
+
+
 @pytest.mark.parametrize("why", ["they fill it", "long known", "moving apart"])
 def test_things_that_only_touch_stay_apart(why: str) -> None:
     image = glass()

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from model.synthetic.film import Film
 from operators.segmenting import load_segmenter
 from operators.tracking.appearance import colour_codes, histogram
+from operators.tracking.candidate import make_candidate
+from operators.tracking.parts import complete
+from operators.tracking.proposals import edge_strength
 from operators.tracking.refining import Refiner
 from operators.tracking.resize import shrunk
 from operators.tracking.track_state import Track
@@ -60,8 +63,9 @@ class Says:
         self.refined += len(boxes)
         return np.stack([self.mask] * len(boxes))
 
-    def in_boxes(self, image: Any, boxes: Any) -> tuple[Any, Any]:
+    def in_boxes(self, image: Any, boxes: Any, points: Any = None) -> tuple[Any, Any]:
         self.boxes += len(boxes)
+        self.inside = points
         three = np.stack([self.mask, np.zeros(HW, bool), np.zeros(HW, bool)])
         return np.stack([three] * len(boxes)), np.full((len(boxes), 3), self.quality)
 
@@ -175,6 +179,74 @@ def test_a_doubt_is_looked_into_again_and_ends_when_it_has_moved_for_long() -> N
     assert asking.doubts(picture(), [known])  # now it has to give the very same
     known.hits, segmenter.mask = 96, box_mask(*THING) > 0
     assert not asking.doubts(picture(), [known])
+
+
+LEFT_HALF = (30, 20, 50, 50)
+
+
+@pytest.mark.parametrize(
+    ("mask", "quality", "whole"),
+    [
+        (box_mask(*THING), 0.9, True),
+        (box_mask(*THING), 0.5, False),  # not sure of it
+        (box_mask(*LEFT_HALF), 0.9, False),  # no larger
+        (box_mask(50, 20, 80, 70), 0.9, False),  # something else
+        (box_mask(25, 10, 90, 70), 0.9, False),  # nothing ends there
+    ],
+)
+def test_a_piece_is_seen_with_its_whole(
+    mask: NDArray[np.uint8], quality: float, whole: bool
+) -> None:
+    segmenter, piece = Says(mask, quality), track(box_mask(*LEFT_HALF))
+    found = refiner(segmenter).wholes(picture(), [piece])
+    assert [t for t, _ in found] == [piece] * whole
+    assert all(c.box == THING for _, c in found)
+    ((x, y),) = segmenter.inside
+    assert abs(x - 40) < 6
+    assert abs(y - 35) < 7  # as deep inside the piece as can be
+    assert not refiner(segmenter).wholes(picture(), [])
+
+
+def test_a_piece_becomes_its_whole_with_what_lies_in_it() -> None:
+    whole = make_candidate(box_mask(*THING), edge_strength(picture()))
+    assert whole is not None
+    piece, other, away = (
+        track(box_mask(*box)) for box in (LEFT_HALF, (52, 22, 68, 48), (90, 5, 99, 9))
+    )
+    complete(piece, whole, [piece, other, away])
+    assert (shown(piece) == box_mask(*THING)).all()
+    assert other.merged_into is piece
+    assert not other.visible
+    assert away.visible
+    # what has an id already is not taken by what has none
+    piece, other = track(box_mask(*LEFT_HALF)), track(box_mask(52, 22, 68, 48))
+    other.track_id = 7
+    complete(piece, whole, [piece, other])
+    assert (shown(piece) == box_mask(*LEFT_HALF)).all()
+    assert other.visible
+
+
+def test_sam_nano_knows_the_whole_of_a_striped_tree() -> None:
+    asking, pieces, right = refiner(load_segmenter("nano", device="cpu")), 0, 0
+    for seed in range(9720, 9732):
+        frame = next(iter(Film(seed, seconds=2.0).frames()))
+        image = shrunk(frame.image, 360)
+        scale = image.shape[0] / frame.image.shape[0]
+        for mask in frame.masks.values():
+            thing = shrunk_mask(mask, scale, image.shape[:2])
+            rows = np.flatnonzero(thing.any(axis=1))
+            if thing.sum() < 400:
+                continue
+            stripe = thing.copy()  # a third of it
+            stripe[: rows[len(rows) // 3]] = stripe[rows[2 * len(rows) // 3] :] = False
+            piece = track(stripe.view(np.uint8), image)
+            for _, whole in asking.wholes(image, [piece]):
+                complete(piece, whole, [piece])
+                seen = piece.window((0, 0, *image.shape[1::-1])) > 127
+                right += (seen & thing).sum() > 0.7 * (seen | thing).sum()
+                pieces += 1
+    assert pieces > 10
+    assert right > 0.9 * pieces
 
 
 def test_sam_nano_doubts_what_is_no_thing_and_hardly_any_thing() -> None:

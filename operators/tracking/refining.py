@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.tracking.births import is_fast
+from operators.tracking.births import MOVED_ROUNDS, is_fast
 from operators.tracking.candidate import (
     Candidate,
     common_px,
@@ -36,7 +36,6 @@ _AGREES = 0.6
 # what SAM holds its mask's IoU to be, and the share of an outline that lies on edges
 _SURE, _OUTLINED = 0.66, 0.7
 _MAKES_SOMETHING = 0.65  # IoU with one of its three masks
-_MOVED_ROUNDS = 8
 # a whole is so much larger than its piece, of which it holds so much, and looked for so far around
 # it (of its longer side)
 _LARGER, _HOLDS, _AROUND = 1.3, 0.95, 0.5
@@ -113,7 +112,7 @@ class Refiner:
         boxes, it gives other masks, and holds them to be poor. They wait until twice as many
         proposals say the same, when it is asked again and has to give just them, or until they
         have moved for long, or fast."""
-        resting = [t for t in tracks if t.moving < _MOVED_ROUNDS and not is_fast(t)]
+        resting = [t for t in tracks if t.moving < MOVED_ROUNDS and not is_fast(t)]
         due = [t for t in resting if t.hits >= 2 * t.doubted_hits]
         waiting = [t for t in resting if t.hits < 2 * t.doubted_hits]
         if not due:

@@ -45,9 +45,9 @@ class Track:
     colours and `wide_look` the same spread over neighbouring cells. `velocity` is in pixels a
     frame against the resting world, `flowed` their sum, `place` where its centre lies in that
     world, and `began` how it was at first. `hits` and `misses` count rounds of proposals. Before it
-    had an id, `moving` counts those in a row in which it moved, and `plain` says that it looked
-    like a patch of the ground. What was `given` by hand keeps its own mask: proposals only find it
-    again when it was hidden.
+    had an id, `moving` counts those in a row in which it moved, and `plain` and `veil` say that it
+    looked like a patch of the ground, or like a shadow on it. What was `given` by hand keeps its
+    own mask: proposals only find it again when it was hidden.
 
     `part_of` is the track it belongs to, `together` the rounds for which it has moved as one with
     one, `beside` how it lay to a larger one when they were first seen to touch or to belong
@@ -72,6 +72,7 @@ class Track:
     hits: int = 1
     moving: int = 0
     plain: bool = False
+    veil: bool = False
     misses: int = 0
     grown: int = 0
     shrunk: int = 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
-from operators.tracking.births import hits_wanted, is_closed_off, is_ground, observe
+from operators.tracking.births import hits_wanted, is_ground, is_thing, observe
 from operators.tracking.candidate import Candidate, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import share_pixels, weigh
@@ -230,7 +230,7 @@ class Tracker:
             height, width = edges.shape
             panned = self._locate(width / 2, height / 2)
             relate(self.tracks, time_ns, panned)
-            ready = self._ready(edges, panned)
+            ready = self._ready(image_rgb, edges, panned)
             started = self._confirm(*self._examine(image_rgb, ready, codes, aid))
         gone = [t for t in self.tracks if self._is_over(t, time_ns)]
         self.tracks = [t for t in self.tracks if t not in gone]
@@ -285,7 +285,7 @@ class Tracker:
             track.began = track.began or Began(place, track.flowed, panned)
         return np.asarray(panned)
 
-    def _ready(self, edges: U8, panned: NDArray[np.float64]) -> list[Track]:
+    def _ready(self, image_rgb: U8, edges: U8, panned: NDArray[np.float64]) -> list[Track]:
         """Tracks that were proposed often enough, and look like things, to get an id."""
         ready = []
         for track in self.tracks:
@@ -302,7 +302,7 @@ class Tracker:
                 continue
             # what was split off, or given, is not made of edges
             own_mask = track.split_from_id > 0 or track.given
-            if own_mask or is_closed_off(track, edges, panned):
+            if own_mask or is_thing(track, image_rgb, edges, panned):
                 ready.append(track)
         return ready
 

@@ -325,7 +325,7 @@ class Tracker:
         started = []
         for track in ready:
             lost = None
-            if not track.split_from_id and track.part_of is None:
+            if track.part_of is None:
                 width_px = track.hw[1]
                 lost = lost_like(self.tracks, track.look, track.centre, track.area_px, width_px)
             if lost is not None:

@@ -13,6 +13,7 @@ from operators.tracking.candidate import make_candidate, outlined_share
 from operators.tracking.flow import Motion
 from operators.tracking.proposals import edge_strength, island_candidates, with_faint_outlines
 from operators.tracking.track_state import Track
+from operators.tracking.tracker import Tracker, TrackerConfig
 
 HW = (180, 240)
 WHOLE = (100, 40, 140, 150)
@@ -139,3 +140,15 @@ def test_a_resting_camera_is_known_by_its_edges() -> None:
     assert background.picture(covered) is not None
     background.update(np.roll(wall, 4, axis=1), wild, [])
     assert background.picture(wall) is None
+
+
+def test_what_comes_out_joined_to_what_hid_it_has_its_id_again_when_they_part() -> None:
+    image = glass()
+    tracker = Tracker(TrackerConfig())
+    lost, off = piece((100, 40, 140, 55), 3, image), piece((104, 42, 144, 57), 0, image)
+    lost.hide(0)
+    off.split_from_id, off.sure = 1, True
+    tracker.tracks = [lost, off]
+    assert not tracker._confirm([off], [])
+    assert off.track_id == 3
+    assert tracker.tracks == [off]

@@ -96,10 +96,10 @@ class Refiner:
         edges, found = edge_strength(image_rgb), []
         for track, masks, quality in zip(due, *answers, strict=True):
             for k in np.argsort(-quality):
-                whole = make_candidate(masks[k].view(np.uint8), edges)
-                if whole is None or quality[k] < _SURE:
+                if quality[k] < _SURE:
                     break
-                if whole.area_px < _LARGER * track.area_px:
+                whole = make_candidate(masks[k].view(np.uint8), edges)
+                if whole is None or whole.area_px < _LARGER * track.area_px:
                     continue
                 holds = common_px(whole, track) > _HOLDS * track.area_px
                 if holds and outlined_share(whole, edges) > _CLOSED:

@@ -92,8 +92,7 @@ def test_what_withered_takes_its_outline_back_soon() -> None:
 
 def test_a_larger_outline_that_is_not_taken_says_nothing_for_a_piece() -> None:
     image = glass()
-    label = piece((100, 40, 140, 54), 0, image)
-    label.strength = 200.0  # far clearer than the whole
+    label = piece((100, 40, 140, 55), 0, image)  # its edges are far clearer than those of the whole
     rounds(6, [label], image)
     assert label.hits == 3
 

@@ -22,7 +22,7 @@ from operators.tracking.track_state import Track
 
 HW = (80, 120)
 SECOND = 10**9
-THING = (30, 20, 70, 50)
+THING, LEFT_HALF = (30, 20, 70, 50), (30, 20, 50, 50)
 
 
 def picture() -> NDArray[np.uint8]:
@@ -181,9 +181,6 @@ def test_a_doubt_is_looked_into_again_and_ends_when_it_has_moved_for_long() -> N
     assert not asking.doubts(picture(), [known])
 
 
-LEFT_HALF = (30, 20, 50, 50)
-
-
 @pytest.mark.parametrize(
     ("mask", "quality", "whole"),
     [
@@ -226,7 +223,7 @@ def test_a_piece_becomes_its_whole_with_what_lies_in_it() -> None:
     assert other.visible
 
 
-def test_sam_nano_knows_the_whole_of_a_striped_tree() -> None:
+def test_sam_nano_knows_the_whole_around_a_piece() -> None:
     asking, pieces, right = refiner(load_segmenter("nano", device="cpu")), 0, 0
     for seed in range(9720, 9732):
         frame = next(iter(Film(seed, seconds=2.0).frames()))

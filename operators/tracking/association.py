@@ -24,6 +24,7 @@ from operators.tracking.candidate import (
     common_areas,
     common_px,
     outlined_share,
+    overlap,
     rim_strength,
 )
 from operators.tracking.proposals import remainders
@@ -41,7 +42,9 @@ _FILLED, _PATIENCE, _KNOWN = 0.7, 4, 12
 _CRUMBS = 0.05
 # of a track's area: two pieces that are two things hold most of it, each a good deal
 _MOST, _PIECE = 0.6, 0.15
-_WITHERED = 0.5  # of what it usually has: the flow has lost the rest
+# of what it usually has: the flow has lost the rest; IoU of an outline of all of it with that of
+# the round before, where it rests
+_WITHERED, _AGAIN = 0.5, 0.8
 
 
 @dataclass(eq=False)
@@ -182,6 +185,8 @@ class Associator:
                 if self._recover(rest):
                     return False
         track = max(inside, key=lambda t: (t.track_id > 0, t.area_px))
+        again = track.larger is not None and overlap(track.larger, candidate) > _AGAIN
+        track.larger = candidate
         crumbs = [t for t in inside if t is not track and _is_crumb(t, candidate)]
         pieces = [t for t in inside if t is not track and t not in crumbs]
         if pieces and not self._of_one_thing(candidate, [track, *pieces]):
@@ -201,7 +206,7 @@ class Associator:
                 _take(track, candidate)  # however clear the edges of the piece
                 track.usual_area_px = candidate.area_px
             return True
-        withered = track.area_px < _WITHERED * track.usual_area_px
+        withered = track.area_px < _WITHERED * track.usual_area_px and again
         may_grow = track.hits < 8 or withered or track.touches_border() or track.grown >= 6
         if track.grown >= 2 and may_grow and candidate.strength > 0.6 * track.strength:
             # an outline that is not taken says nothing for the piece, which gives way to a far

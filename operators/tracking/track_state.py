@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.tracking.appearance import Histogram, spread
+from operators.tracking.candidate import Candidate
 
 U8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -47,7 +48,8 @@ class Track:
     world, and `began` how it was at first. `hits` and `misses` count rounds of proposals. Before it
     had an id, `moving` counts those in a row in which it moved, and `plain` and `veil` say that it
     looked like a patch of the ground, or like a shadow on it. What was `given` by hand keeps its
-    own mask: proposals only find it again when it was hidden.
+    own mask: proposals only find it again when it was hidden. `larger` is the last proposal that
+    held it, and more.
 
     `part_of` is the track it belongs to, `together` the rounds for which it has moved as one with
     one, `beside` how it lay to a larger one when they were first seen to touch or to belong
@@ -75,6 +77,7 @@ class Track:
     veil: bool = False
     misses: int = 0
     grown: int = 0
+    larger: Candidate | None = None
     shrunk: int = 0
     unlike: int = 0
     score: float = 1.0

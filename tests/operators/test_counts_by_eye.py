@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from operators.track import Track
-from streamer.geometry import Viewport
-from streamer.records import Frame, TrackedFrame
+from streamer.records import TrackedFrame
+from streamer.sources.video_file import VideoFile
 
 # frame of entering, of leaving
 CARS = {"white": (56, 107), "silver": (184, 229), "red": (190, 236), "coupe": (318, 346)}
@@ -38,18 +37,9 @@ LATE = {"second middle": 42}
 def tracked(path: Path, sam: str = "nano") -> list[TrackedFrame]:
     operator = Track(sam=sam)
     operator.setup()
-    with av.open(str(path)) as container:
-        made = []
-        for index, picture in enumerate(container.decode(video=0)):
-            image = picture.to_ndarray(format="rgb24")
-            frame = Frame(
-                stream_id="clip",
-                index=index,
-                time_ns=round(picture.time * 1e9),
-                image=image,
-                viewport=Viewport.whole(*image.shape[:2]),
-            )
-            made += operator.process([frame])
+    source = VideoFile(str(path))
+    source.open()
+    made = [item for frame in source.read() for item in operator.process([frame])]
     return [item for item in made if isinstance(item, TrackedFrame)]
 
 
@@ -113,3 +103,16 @@ def test_tracks_do_not_flicker_where_the_camera_moves_or_much_goes_on(media_dir:
     short = [key for key, n in frames.items() if n < 5]
     assert len(frames) > 40
     assert len(short) < 0.1 * len(frames), short
+
+
+@pytest.mark.slow
+def test_the_mask_of_a_skateboarder_does_not_take_in_the_wall_behind_him(media_dir: Path) -> None:
+    frames = tracked(media_dir / "skateboarder.mp4")
+    shares = [
+        region.mask.area_px / item.frame.image[..., 0].size
+        for item in frames
+        for region in item.regions
+    ]
+    assert len(shares) > len(frames)
+    # with his shadow he is 10 % of the picture at most
+    assert max(shares) < 0.13

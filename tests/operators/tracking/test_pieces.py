@@ -90,6 +90,19 @@ def test_what_withered_takes_its_outline_back_soon() -> None:
     assert known[1].area_px == inside(*WHOLE).sum()
 
 
+def test_what_withered_takes_no_outline_that_changes() -> None:
+    image = glass()
+    edges = edge_strength(image)
+    track = piece((105, 60, 112, 100), 1, image)
+    track.hits, track.usual_area_px, track.strength = 20, 3000, 5.0
+    x0, y0, x1, y1 = WHOLE
+    for i, left in enumerate((0, 60, 0, 60)):  # as where the flow is wrong, and mixes in a wall
+        other = make_candidate(inside(x0 - left, y0, x1, y1), edges)
+        assert other is not None
+        Associator([track], colour_codes(image), edges, i, 40, 9).run([other])
+    assert track.area_px < 300
+
+
 def test_a_larger_outline_that_is_not_taken_says_nothing_for_a_piece() -> None:
     image = glass()
     label = piece((100, 40, 140, 55), 0, image)  # its edges are far clearer than those of the whole

@@ -45,6 +45,7 @@ _MOST, _PIECE = 0.6, 0.15
 # of what it usually has: the flow has lost the rest; IoU of an outline of all of it with that of
 # the round before, where it rests
 _WITHERED, _AGAIN = 0.5, 0.8
+_AT_ONCE = 4.0  # times its area, to which a track that has an id may grow while it is young
 
 
 @dataclass(eq=False)
@@ -207,7 +208,10 @@ class Associator:
                 track.usual_area_px = candidate.area_px
             return True
         withered = track.area_px < _WITHERED * track.usual_area_px and again
-        may_grow = track.hits < 8 or withered or track.touches_border() or track.grown >= 6
+        young = track.hits < 8 and (
+            not track.track_id or candidate.area_px < _AT_ONCE * track.usual_area_px
+        )
+        may_grow = young or withered or track.touches_border() or track.grown >= 6
         if track.grown >= 2 and may_grow and candidate.strength > 0.6 * track.strength:
             # an outline that is not taken says nothing for the piece, which gives way to a far
             # larger one while it has no id

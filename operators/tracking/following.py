@@ -13,6 +13,8 @@ from operators.tracking.flow import Motion, carry
 from operators.tracking.parts import leader
 from operators.tracking.track_state import Track
 
+_CRUMBS, _AWAY_PX = 0.1, 6  # of the largest piece, and from its box
+
 
 def propagate(tracks: Sequence[Track], motion: Motion) -> dict[Track, Track]:
     """Masks go with the flow; what is hidden goes as it last went, and what is too thin for the
@@ -75,3 +77,21 @@ def judge(
             continue
         track.last_ns = time_ns
         track.frames += 1
+
+
+def tidy(tracks: Sequence[Track]) -> None:
+    """Drop what the flow left behind: pieces of a mask with less than a tenth of its largest, and
+    away from it."""
+    for track in tracks:
+        if not track.visible or not track.area_px or track.given:
+            continue
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(track.inside)
+        x, y, w, h, area = stats[1:].T
+        i = int(area.argmax())
+        apart_x = np.maximum(x - x[i] - w[i], x[i] - x - w)
+        apart_y = np.maximum(y - y[i] - h[i], y[i] - y - h)
+        crumbs = (area < _CRUMBS * area[i]) & (np.maximum(apart_x, apart_y) > _AWAY_PX)
+        if crumbs.any():
+            soft = track.window(track.box)
+            soft[np.concatenate([[False], crumbs])[labels]] = 0
+            track.set_mask(soft, *track.box[:2])

@@ -1,4 +1,4 @@
-"""Where objects may be: islands behind closed edges, and things that move on their own.
+"""Where objects may be: islands behind closed edges, and what differs from a resting background.
 
 Islands: smooth pixels connected to the border are background; what strong edges close off from it
 is a candidate, found at several edge strengths. An object keeps its outline over a range of
@@ -63,10 +63,10 @@ def island_candidates(
             is background.
         longest_share: what is wider than this share of the picture is background.
     """
-    found: list[tuple[int, _Region]] = []
+    found: list[tuple[int, Region]] = []
     for level in _LEVELS:
         closed = _islands(edges, level, at_rim_share)
-        fresh = _regions(closed, edges.shape, least_area_px, longest_share=longest_share)
+        fresh = regions(closed, edges.shape, least_area_px, longest_share=longest_share)
         doubles = dict(_doubles(fresh, [region for _, region in found], 0.7))
         for i, j in doubles.items():
             # the outline at the higher level hugs the object closer
@@ -132,18 +132,6 @@ def grouped(candidates: Sequence[Candidate], edges: U8, at_rim_share: float) -> 
     return result
 
 
-def moving_candidates(
-    residual: NDArray[np.float32], image_rgb: U8, edges: U8, least_area_px: int
-) -> list[Candidate]:
-    """Regions whose flow is not the camera's."""
-    usual = float(np.median(residual))
-    moving = (residual > max(0.7, 4 * usual)).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    moving = cv2.morphologyEx(moving, cv2.MORPH_OPEN, kernel)
-    moving = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, kernel)
-    return _outlined(moving, image_rgb, edges, least_area_px)
-
-
 def changed_candidates(
     image_rgb: U8, rest_rgb: U8, edges: U8, least_area_px: int
 ) -> list[Candidate]:
@@ -153,9 +141,16 @@ def changed_candidates(
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     changed = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, kernel, iterations=2)
-    found = _outlined(_filled(changed), image_rgb, edges, least_area_px)
+    found = ending_at_edges(_filled(changed), image_rgb, edges, least_area_px)
     # where something has gone, the old background differs too, but nothing ends there
     return [candidate for candidate in found if outlined_share(candidate, edges) > 0.5]
+
+
+def ending_at_edges(mask: U8, image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:
+    """Flow and differences bleed over the outline: what does not end at an edge is not taken."""
+    rough = _components(mask, edges, least_area_px)
+    fine = [snapped(candidate, image_rgb, edges) for candidate in rough]
+    return [candidate for candidate in fine if candidate.strength >= _WEAKEST]
 
 
 def remainders(
@@ -257,7 +252,7 @@ def _islands(edges: U8, level: int, at_rim_share: float) -> U8:
     )
 
 
-class _Region(NamedTuple):
+class Region(NamedTuple):
     """A `Shape`: its strength is not known yet."""
 
     inside: U8
@@ -265,18 +260,18 @@ class _Region(NamedTuple):
     area_px: int
 
 
-def _candidate(region: _Region, edges: U8) -> Candidate:
+def _candidate(region: Region, edges: U8) -> Candidate:
     return Candidate(*region, rim_strength(region, edges))
 
 
-def _regions(
+def regions(
     mask: U8,
     hw: tuple[int, ...],
     least_area_px: int,
     left: int = 0,
     top: int = 0,
     longest_share: float = 0.9,
-) -> list[_Region]:
+) -> list[Region]:
     """Connected regions of a usable size and shape, of a mask that lies at (left, top) of a picture
     of `hw`."""
     height, width = hw
@@ -290,23 +285,16 @@ def _regions(
         x0, y0, x1, y1 = x[i], y[i], x[i] + w[i], y[i] + h[i]
         inside = (labels[y0:y1, x0:x1] == i + 1).view(np.uint8)
         box = (int(left + x0), int(top + y0), int(left + x1), int(top + y1))
-        kept.append(_Region(inside, box, int(area[i])))
+        kept.append(Region(inside, box, int(area[i])))
     return kept
 
 
 def _components(
     mask: U8, edges: U8, least_area_px: int, left: int = 0, top: int = 0
 ) -> list[Candidate]:
-    """`_regions` with their strength."""
-    found = _regions(mask, edges.shape, least_area_px, left, top)
+    """`regions` with their strength."""
+    found = regions(mask, edges.shape, least_area_px, left, top)
     return [_candidate(region, edges) for region in found]
-
-
-def _outlined(mask: U8, image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:
-    """Flow and differences bleed over the outline: what does not end at an edge is not taken."""
-    rough = _components(mask, edges, least_area_px)
-    fine = [snapped(candidate, image_rgb, edges) for candidate in rough]
-    return [candidate for candidate in fine if candidate.strength >= _WEAKEST]
 
 
 def _filled(mask: U8) -> U8:

@@ -17,17 +17,17 @@ from operators.tracking.appearance import Codes, colour_codes, histogram
 from operators.tracking.association import Associator, lost_like
 from operators.tracking.background import RestingBackground
 from operators.tracking.births import hits_wanted, is_ground, is_thing, observe
-from operators.tracking.candidate import Candidate, make_candidate, meeting
+from operators.tracking.candidate import Candidate, Shape, make_candidate, meeting
 from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import share_pixels, weigh
 from operators.tracking.flow import Motion, measure_motion
-from operators.tracking.following import judge, propagate
+from operators.tracking.following import judge, propagate, tidy
+from operators.tracking.moving import carved_candidates, moving_candidates
 from operators.tracking.parts import complete, relate, without_crumbs
 from operators.tracking.proposals import (
     changed_candidates,
     edge_strength,
     island_candidates,
-    moving_candidates,
     with_faint_outlines,
     without_doubles,
 )
@@ -219,6 +219,7 @@ class Tracker:
             self._proposed_ns = None
         if self.wants_proposals(time_ns):
             self._proposed_ns = time_ns
+            tidy(self.tracks)
             codes = colour_codes(image_rgb)
             candidates, edges = self._candidates(image_rgb, time_ns, motion, aid)
             least_px = self._least_area_px(*image_rgb.shape[:2])
@@ -265,7 +266,9 @@ class Tracker:
             still += changed_candidates(image_rgb, rest, edges, least_px)
         found += with_faint_outlines(still, image_rgb, edges, least_px, ground)
         if motion is not None:
-            found += moving_candidates(motion.residual, image_rgb, edges, 2 * least_px)
+            moves = motion.residual, image_rgb, edges, 2 * least_px
+            known: list[Shape] = [*found, *(t for t in self.tracks if t.visible and t.track_id)]
+            found += [*carved_candidates(*moves, known), *moving_candidates(*moves)]
         return without_doubles(found), edges
 
     def _least_area_px(self, height: int, width: int) -> int:

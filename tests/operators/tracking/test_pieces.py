@@ -103,6 +103,18 @@ def test_what_withered_takes_no_outline_that_changes() -> None:
     assert track.area_px < 300
 
 
+def test_a_young_track_does_not_become_many_times_larger_at_once() -> None:
+    image = glass()
+    hand, bottle = piece((105, 60, 112, 100), 1, image), piece((104, 60, 136, 100), 2, image)
+    for track in (hand, bottle):
+        track.strength = 5.0
+        rounds(3, [track], image)
+    assert hand.area_px < 300  # 16 times
+    assert bottle.area_px == inside(*WHOLE).sum()  # 3.4 times
+    rounds(6, [hand], image)
+    assert hand.area_px == inside(*WHOLE).sum()  # it is still proposed
+
+
 def test_a_larger_outline_that_is_not_taken_says_nothing_for_a_piece() -> None:
     image = glass()
     label = piece((100, 40, 140, 55), 0, image)  # its edges are far clearer than those of the whole

@@ -45,7 +45,7 @@ _MOST, _PIECE = 0.6, 0.15
 # of what it usually has: the flow has lost the rest; IoU of an outline of all of it with that of
 # the round before, where it rests
 _WITHERED, _AGAIN = 0.5, 0.8
-_AT_ONCE = 4.0  # times its area, to which a track that has an id may grow while it is young
+_AT_ONCE = 8.0  # times its area, to which a track that has an id may grow while it is young
 
 
 @dataclass(eq=False)

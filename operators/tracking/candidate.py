@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 _SQUARE = np.ones((3, 3), np.uint8)
-_FAINT = 10
+_FAINT, _CLEAR = 10, 30  # 8-bit steps
 
 
 class Shape(Protocol):
@@ -62,6 +62,14 @@ def outlined_share(shape: Shape, edges: U8) -> float:
     x0, y0, x1, y1 = shape.box
     rim = _rim(shape.inside) > 0
     return float((edges[y0:y1, x0:x1][rim] >= _FAINT).mean()) if rim.any() else 0.0
+
+
+def stale_share(shape: Shape, edges: U8, edges_before: U8) -> float:
+    """How much of a shape's outline lies on edges of an earlier picture that have gone."""
+    x0, y0, x1, y1 = shape.box
+    rim = _rim(shape.inside) > 0
+    now, before = (e[y0:y1, x0:x1][rim].astype(np.int16) for e in (edges, edges_before))
+    return float(((before > _CLEAR) & (before > 2 * now)).mean()) if rim.any() else 0.0
 
 
 def _rim(inside: U8) -> U8:

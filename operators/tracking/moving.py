@@ -4,7 +4,8 @@ they are the further, until only their colours say where they end."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,9 @@ from operators.tracking.candidate import (
     make_candidate,
     outlined_share,
     paste,
+    stale_share,
 )
-from operators.tracking.proposals import Region, ending_at_edges, regions, snapped
+from operators.tracking.proposals import edge_strength, ending_at_edges, regions, snapped
 
 U8 = NDArray[np.uint8]
 _LEVELS = (1, 2, 4)  # times what is fast in this picture
@@ -26,10 +28,14 @@ _FAST_PX, _FASTEST_PX = 3.0, 4.5
 _REACH_PX = 8.0  # by which flow reaches over the outline
 _PAD_PX = 12
 _MOST_A_TIME = 3
+_CHANGED = 22  # 8-bit steps
+_SLOW_PX = 0.7
 _MOST_PX = 2500  # larger ones are cut out at a smaller size: time grows faster than area
 # shares of an outline that lie on edges
 _OUTLINED, _MOSTLY = 0.9, 0.5
 _KNOWN = 0.5
+# shares: of an outline that lies where something was; of a region that is left without that
+_STALE, _REST = 0.04, 0.2
 _COLOURS = 5  # of each side, which GrabCut tells apart
 
 
@@ -44,11 +50,48 @@ def moving_candidates(
         edges: HxW, see `proposals.edge_strength`.
     """
     found = ending_at_edges(
-        _above(residual, _slowest(residual, 0.7)), image_rgb, edges, least_area_px
+        _above(residual, _slowest(residual, _SLOW_PX)), image_rgb, edges, least_area_px
     )
     return [
         c for c in found if _mean(residual, c) < _FASTEST_PX or outlined_share(c, edges) > _MOSTLY
     ]
+
+
+def changed_candidates(
+    image_rgb: U8,
+    rest_rgb: U8,
+    residual: NDArray[np.float32] | None,
+    edges: U8,
+    least_area_px: int,
+) -> list[Candidate]:
+    """Regions that differ from the resting background `rest_rgb` (HxWx3). It may still show what
+    was there at first and has gone: then that is taken which has the colours of what moves now.
+
+    Args:
+        image_rgb, residual, edges: as for `moving_candidates`.
+    """
+    step = cv2.absdiff(cv2.GaussianBlur(image_rgb, (3, 3), 0), rest_rgb).max(axis=2)
+    changed = (step > _CHANGED).astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    changed = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, kernel, iterations=2)
+    found: list[Candidate] = []
+    edges_before = edge_strength(rest_rgb)
+    left = _MOST_A_TIME
+    for candidate in ending_at_edges(_filled(changed), image_rgb, edges, least_area_px):
+        made = None
+        stale = stale_share(candidate, edges, edges_before) > _STALE
+        if stale and residual is not None and left:
+            part = _Part.around(candidate, edges.shape)
+            part = replace(part, core=(part.inside > 0) & (part.of(residual) > _SLOW_PX))
+            if part.core.any():
+                left -= 1
+                made = _carved(part, image_rgb, edges)
+        if made is not None and made.area_px > _REST * candidate.area_px:
+            found.append(made)
+        elif outlined_share(candidate, edges) > _MOSTLY:
+            found.append(candidate)
+    return found
 
 
 def carved_candidates(
@@ -96,7 +139,7 @@ class _Part:
     top: int
 
     @classmethod
-    def around(cls, region: Region, hw: tuple[int, ...]) -> _Part:
+    def around(cls, region: Shape, hw: tuple[int, ...]) -> _Part:
         x0, y0, x1, y1 = region.box
         left, top = max(0, x0 - _PAD_PX), max(0, y0 - _PAD_PX)
         right, bottom = min(hw[1], x1 + _PAD_PX), min(hw[0], y1 + _PAD_PX)
@@ -104,7 +147,7 @@ class _Part:
         paste(inside, region, left, top)
         return cls(inside, cv2.distanceTransform(inside, cv2.DIST_L2, 3) > _REACH_PX, left, top)
 
-    def of(self, picture: U8) -> U8:
+    def of(self, picture: Any) -> Any:
         height, width = self.inside.shape
         return picture[self.top : self.top + height, self.left : self.left + width]
 
@@ -156,3 +199,8 @@ def _above(residual: NDArray[np.float32], slowest_px: float) -> U8:
 def _mean(values: NDArray[np.float32], shape: Shape) -> float:
     x0, y0, x1, y1 = shape.box
     return float(cv2.mean(values[y0:y1, x0:x1], shape.inside)[0])
+
+
+def _filled(mask: U8) -> U8:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 1, -1), np.uint8)

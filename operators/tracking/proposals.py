@@ -1,4 +1,4 @@
-"""Where objects may be: islands behind closed edges, and what differs from a resting background.
+"""Where objects may be: islands behind closed edges.
 
 Islands: smooth pixels connected to the border are background; what strong edges close off from it
 is a candidate, found at several edge strengths. An object keeps its outline over a range of
@@ -22,7 +22,6 @@ from operators.tracking.candidate import (
     common_px,
     make_candidate,
     meeting,
-    outlined_share,
     overlap,
     paste,
     rim_strength,
@@ -130,20 +129,6 @@ def grouped(candidates: Sequence[Candidate], edges: U8, at_rim_share: float) -> 
         made = make_candidate(both, edges, x, y)
         result += [made] if made is not None else parts
     return result
-
-
-def changed_candidates(
-    image_rgb: U8, rest_rgb: U8, edges: U8, least_area_px: int
-) -> list[Candidate]:
-    """Regions that differ from the resting background."""
-    step = cv2.absdiff(cv2.GaussianBlur(image_rgb, (3, 3), 0), rest_rgb).max(axis=2)
-    changed = (step > 22).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    changed = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, kernel, iterations=2)
-    found = ending_at_edges(_filled(changed), image_rgb, edges, least_area_px)
-    # where something has gone, the old background differs too, but nothing ends there
-    return [candidate for candidate in found if outlined_share(candidate, edges) > 0.5]
 
 
 def ending_at_edges(mask: U8, image_rgb: U8, edges: U8, least_area_px: int) -> list[Candidate]:
@@ -295,8 +280,3 @@ def _components(
     """`regions` with their strength."""
     found = regions(mask, edges.shape, least_area_px, left, top)
     return [_candidate(region, edges) for region in found]
-
-
-def _filled(mask: U8) -> U8:
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 1, -1), np.uint8)

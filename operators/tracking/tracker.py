@@ -22,10 +22,13 @@ from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import share_pixels, weigh
 from operators.tracking.flow import Motion, measure_motion
 from operators.tracking.following import judge, propagate, tidy
-from operators.tracking.moving import carved_candidates, moving_candidates
+from operators.tracking.moving import (
+    carved_candidates,
+    changed_candidates,
+    moving_candidates,
+)
 from operators.tracking.parts import complete, relate, without_crumbs
 from operators.tracking.proposals import (
-    changed_candidates,
     edge_strength,
     island_candidates,
     with_faint_outlines,
@@ -263,7 +266,8 @@ class Tracker:
         still = without_crumbs(still, self.tracks, least_px)
         rest = self._background.picture(image_rgb)
         if rest is not None:
-            still += changed_candidates(image_rgb, rest, edges, least_px)
+            residual = None if motion is None else motion.residual
+            still += changed_candidates(image_rgb, rest, residual, edges, least_px)
         found += with_faint_outlines(still, image_rgb, edges, least_px, ground)
         if motion is not None:
             moves = motion.residual, image_rgb, edges, 2 * least_px

@@ -8,7 +8,7 @@ import numpy as np
 from operators.tracking.appearance import BINS
 from operators.tracking.candidate import Candidate, make_candidate, overlap
 from operators.tracking.following import tidy
-from operators.tracking.moving import carved_candidates, moving_candidates
+from operators.tracking.moving import carved_candidates, changed_candidates, moving_candidates
 from operators.tracking.proposals import edge_strength
 from operators.tracking.track_state import Track
 
@@ -16,15 +16,16 @@ HW = (180, 240)
 SHIRT, LEGS = (60, 20, 62, 60), (66, 60, 40, 80)  # x, y, width, height
 
 
-def person() -> tuple[np.ndarray, np.ndarray]:
-    """A picture of someone in two colours before a wall of many; and the mask (0/1)."""
+def person(at: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of someone in two colours before a wall of many, `at` px to the right; and the mask
+    (0/1)."""
     rng = np.random.default_rng(5)
-    tiles = rng.integers(90, 200, (9, 12, 3), dtype=np.uint8)
+    tiles = rng.integers(90, 150, (9, 12, 3), dtype=np.uint8)
     image = cv2.resize(tiles, HW[::-1], interpolation=cv2.INTER_NEAREST)
     mask = np.zeros(HW, np.uint8)
     for (x, y, w, h), colour in ((SHIRT, (230, 225, 240)), (LEGS, (30, 35, 90))):
-        image[y : y + h, x : x + w] = colour
-        mask[y : y + h, x : x + w] = 1
+        image[y : y + h, x + at : x + at + w] = colour
+        mask[y : y + h, x + at : x + at + w] = 1
     noise = rng.normal(0, 3, image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8), mask
 
@@ -84,6 +85,29 @@ def test_all_that_moves_and_next_to_nothing_are_both_looked_at() -> None:
     dot = np.zeros(HW, np.uint8)
     dot[60:64, 100:104] = 1
     found_in(image, smeared(dot, 9.0))
+
+
+def test_a_background_that_still_shows_someone_makes_no_double_of_him() -> None:
+    rest = person()[0]
+    image, mask = person(at=64)
+    edges = edge_strength(image)
+    truth = make_candidate(mask, edges)
+    assert truth is not None
+    (both,) = changed_candidates(image, rest, None, edges, 60)
+    assert both.area_px > 1.6 * truth.area_px  # where he was, and where he is
+    (found,) = changed_candidates(image, rest, smeared(mask, 2.0), edges, 60)
+    assert overlap(found, truth) > 0.9
+
+
+def test_what_differs_from_a_background_without_it_is_taken_as_it_is() -> None:
+    image, mask = person(at=64)
+    empty = np.where(mask[..., None] > 0, person()[0], image)
+    empty[mask > 0] = 150
+    edges = edge_strength(image)
+    (found,) = changed_candidates(image, empty, smeared(mask, 2.0), edges, 60)
+    truth = make_candidate(mask, edges)
+    assert truth is not None
+    assert overlap(found, truth) > 0.9
 
 
 def test_what_the_flow_left_behind_is_dropped() -> None:

@@ -24,7 +24,7 @@ _MOST_A_TIME = 3  # are cut out
 _KNOWN = 0.5  # of a region
 _OUTLINED = 0.5  # of an outline, lies on edges
 # shares: of an outline that lies where something was; of a region that is left without that
-_STALE, _REST = 0.04, 0.2
+_STALE, _REST = 0.04, 0.3
 
 
 def moving_candidates(
@@ -67,6 +67,8 @@ def changed_candidates(
     edges_before = edge_strength(rest_rgb)
     left = _MOST_A_TIME
     for candidate in ending_at_edges(_filled(changed), image_rgb, edges, least_area_px):
+        if outlined_share(candidate, edges) <= _OUTLINED:
+            continue
         made = None
         stale = stale_share(candidate, edges, edges_before) > _STALE
         if stale and residual is not None and left:
@@ -75,10 +77,7 @@ def changed_candidates(
             if part.core.any():
                 left -= 1
                 made = carved(part, image_rgb, edges)
-        if made is not None and made.area_px > _REST * candidate.area_px:
-            found.append(made)
-        elif outlined_share(candidate, edges) > _OUTLINED:
-            found.append(candidate)
+        found.append(made if made and made.area_px > _REST * candidate.area_px else candidate)
     return found
 
 

@@ -22,11 +22,7 @@ from operators.tracking.cuts import CutDetector
 from operators.tracking.evidence import share_pixels, weigh
 from operators.tracking.flow import Motion, measure_motion
 from operators.tracking.following import judge, propagate, tidy
-from operators.tracking.moving import (
-    carved_candidates,
-    changed_candidates,
-    moving_candidates,
-)
+from operators.tracking.moving import carved_candidates, changed_candidates, moving_candidates
 from operators.tracking.parts import complete, relate, without_crumbs
 from operators.tracking.proposals import (
     edge_strength,
@@ -265,12 +261,12 @@ class Tracker:
         still = island_candidates(image_rgb, edges, max(40, least_px * 2 // 5), ground)
         still = without_crumbs(still, self.tracks, least_px)
         rest = self._background.picture(image_rgb)
+        residual = None if motion is None else motion.residual
         if rest is not None:
-            residual = None if motion is None else motion.residual
             still += changed_candidates(image_rgb, rest, residual, edges, least_px)
         found += with_faint_outlines(still, image_rgb, edges, least_px, ground)
-        if motion is not None:
-            moves = motion.residual, image_rgb, edges, 2 * least_px
+        if residual is not None:
+            moves = residual, image_rgb, edges, 2 * least_px
             known: list[Shape] = [*found, *(t for t in self.tracks if t.visible and t.track_id)]
             found += [*carved_candidates(*moves, known), *moving_candidates(*moves)]
         return without_doubles(found), edges

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from operators.tracking.appearance import BINS
-from operators.tracking.candidate import Candidate, make_candidate, overlap
+from operators.tracking.candidate import Candidate, make_candidate, overlap, stale_share
 from operators.tracking.following import tidy
 from operators.tracking.moving import carved_candidates, changed_candidates, moving_candidates
 from operators.tracking.proposals import edge_strength
@@ -84,7 +84,7 @@ def test_all_that_moves_and_next_to_nothing_are_both_looked_at() -> None:
     assert not found_in(image, np.full(HW, 9.0, np.float32))  # then the camera's way is not known
     dot = np.zeros(HW, np.uint8)
     dot[60:64, 100:104] = 1
-    found_in(image, smeared(dot, 9.0))
+    assert not found_in(image, smeared(dot, 9.0))
 
 
 def test_a_background_that_still_shows_someone_makes_no_double_of_him() -> None:
@@ -95,6 +95,7 @@ def test_a_background_that_still_shows_someone_makes_no_double_of_him() -> None:
     assert truth is not None
     (both,) = changed_candidates(image, rest, None, edges, 60)
     assert both.area_px > 1.6 * truth.area_px  # where he was, and where he is
+    assert stale_share(both, edges, edge_strength(rest)) > 0.2
     (found,) = changed_candidates(image, rest, smeared(mask, 2.0), edges, 60)
     assert overlap(found, truth) > 0.9
 
@@ -105,6 +106,7 @@ def test_what_differs_from_a_background_without_it_is_taken_as_it_is() -> None:
     empty[mask > 0] = 150
     edges = edge_strength(image)
     (found,) = changed_candidates(image, empty, smeared(mask, 2.0), edges, 60)
+    assert stale_share(found, edges, edge_strength(empty)) < 0.02
     truth = make_candidate(mask, edges)
     assert truth is not None
     assert overlap(found, truth) > 0.9
